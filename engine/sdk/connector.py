@@ -1,0 +1,211 @@
+"""The contract of a connector: what the engine asks of a system, and all that a system may answer.
+
+A connector translates; it decides nothing. It keeps no state between calls but connections and tokens, never
+retries a write on its own where the system may have taken it, and answers every operation with one outcome.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Generic, Literal, TypeVar
+
+from engine.sdk.config import ConnectionConfig, ConnectionContext, WriteClass
+from engine.sdk.errors import Problem
+from engine.sdk.record import JSON, Fields, Record
+
+FieldType = Literal[
+    "string", "integer", "decimal", "boolean", "date", "datetime", "duration", "object", "array", "any"
+]
+OperationKind = Literal["create", "update", "upsert", "delete", "append"]
+OutcomeState = Literal[
+    "created",
+    "updated",
+    "deleted",
+    "matched",  # a create that found the record already there; key is its id
+    "missing",  # update or delete of a record that is gone
+    "conflict",  # a conditional write met another version
+    "refused",  # definite no; the problem says why
+    "retry",  # definitely not processed (429, 503 where the system says so, connection refused)
+    "in_doubt",  # may or may not have been processed
+]
+
+
+@dataclass(frozen=True, slots=True)
+class FieldInfo:
+    """A field as the system describes it. Unknown facts are None or the default."""
+
+    name: str
+    type: FieldType = "any"
+    required: bool = False
+    writable: bool = True
+    on_create_only: bool = False
+    max_length: int | None = None
+    scale: int | None = None
+    values: tuple[str, ...] | None = None
+    references: tuple[str, ...] = ()
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """An object (table, entity set, file) of a system and what can be done with it.
+
+    key: fields that make the native id. modified: field of incremental reads. ordered: reads with `since`
+    come in order of (modified, key), so the cursor may move batch by batch. operations: what `write` takes,
+    beside `read` and `find`. partial: updates may hold only what changed. write_class, late, index: DELIVERY
+    classes A–D and the seconds within which the system finishes late commits and indexes them.
+    marker: field that keeps Crosswalk's mark. matches: fields that `find` can search by (None: any).
+    tombstones: `read(deletes=True)` reports deleted records.
+    """
+
+    name: str
+    key: tuple[str, ...]
+    fields: tuple[FieldInfo, ...] = ()
+    modified: str | None = None
+    modified_type: Literal["instant", "date", "number", "text"] = "instant"
+    ordered: bool = False
+    operations: frozenset[str] = frozenset({"read"})
+    partial: bool = True
+    write_class: WriteClass = "D"
+    late: float = 120.0
+    index: float = 120.0
+    marker: str | None = None
+    matches: tuple[str, ...] | None = None
+    tombstones: bool = False
+    max_batch: int = 200
+
+    def field(self, name: str) -> FieldInfo | None:
+        """The field of that name, if the system describes it."""
+        return next((one for one in self.fields if one.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What to read. All conditions hold together.
+
+    since: records modified at or after. until: modified before. keys: only these native ids.
+    fields: top-level field names and dotted paths that mappings use; a connector that must name fields asks
+    for these (and key and modified) and returns null for one that the answer leaves out; empty: all fields.
+    query: the flow's connector-native parameters. deletes: also report deleted records (tombstones).
+    """
+
+    object: str
+    since: str | None = None
+    until: str | None = None
+    keys: tuple[str, ...] | None = None
+    fields: tuple[str, ...] = ()
+    query: Mapping[str, JSON] = field(default_factory=dict)
+    deletes: bool = False
+    page: int = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some records. reached: every record modified before it has been given (ordered reads); else None."""
+
+    records: list[Record]
+    reached: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One intended write.
+
+    id: our operation id; outcomes are keyed by it. key: native id (update, delete). record: the whole payload.
+    changes: what differs from the last delivery (update; equals `record` where nothing is known).
+    mark: Crosswalk's mark, written to the object's marker field by the connector on create and upsert.
+    version: what the target held when it was read (conditional writes). idempotency_key: frozen with the body.
+    send_by: `time.monotonic()` value after which the operation must not be sent any more.
+    """
+
+    id: str
+    kind: OperationKind
+    record: Fields
+    key: str | None = None
+    changes: Fields | None = None
+    mark: str | None = None
+    version: str | None = None
+    idempotency_key: str | None = None
+    send_by: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one operation. key: native id where known. wait: seconds the system asked for."""
+
+    id: str
+    state: OutcomeState
+    key: str | None = None
+    version: str | None = None
+    problem: Problem | None = None
+    wait: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of `connectors check`: ok or not, what was tried, what to do."""
+
+    ok: bool
+    what: str
+    hint: str = ""
+
+
+C = TypeVar("C", bound=ConnectionConfig)
+
+
+class Connector(ABC, Generic[C]):
+    """A system. One instance a connection and run; its methods may be called from several threads."""
+
+    name: ClassVar[str]
+    config_model: ClassVar[type[ConnectionConfig]]
+
+    def __init__(self, config: C, context: ConnectionContext) -> None:
+        self.config = config
+        self.context = context
+
+    @abstractmethod
+    def check(self) -> list[Finding]:
+        """Try the connection the cheapest way that proves it: reachable, credentials, rights, marker fields."""
+
+    @abstractmethod
+    def objects(self) -> list[str]:
+        """Names of the objects that can be read or written."""
+
+    @abstractmethod
+    def describe(self, name: str) -> ObjectInfo:
+        """Facts of one object. Raises ConnectorError C504 with the nearest name for an unknown one."""
+
+    @abstractmethod
+    def read(self, request: Read) -> Iterator[Batch]:
+        """Records in batches of about `request.page`. A read that cannot be finished raises; it never just ends."""
+
+    @abstractmethod
+    def find(self, name: str, by: Sequence[Fields], fields: tuple[str, ...] = ()) -> list[list[Record]]:
+        """For each condition (field → value, all equal) the records that hold it, in the order of `by`."""
+
+    @abstractmethod
+    def write(self, name: str, operations: Sequence[Operation]) -> list[Outcome]:
+        """Send the operations; one outcome each, in the order given. Raises only if nothing was sent at all."""
+
+    def get(self, name: str, keys: Sequence[str], fields: tuple[str, ...] = ()) -> dict[str, Record]:
+        """Records by native id; those that do not exist are left out."""
+        found: dict[str, Record] = {}
+        for batch in self.read(Read(name, keys=tuple(keys), fields=fields)):
+            found.update((record.key, record) for record in batch.records)
+        return found
+
+    def now(self) -> datetime:
+        """The system's clock in UTC: the upper bound of a read window. Default: ours."""
+        return datetime.now(UTC)
+
+    def close(self) -> None:
+        """Let go of sockets, files and pools. Safe to call twice."""
+
+    def __enter__(self) -> Connector[C]:
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        self.close()

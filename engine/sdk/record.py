@@ -1,0 +1,124 @@
+"""Records as they travel between a system and the engine: JSON values, exact, with typed equality.
+
+Numbers are `int` or `Decimal`, never float. Text stays text: dates and instants are ISO strings here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, TypeAlias
+
+import msgspec
+import xxhash
+
+JSON: TypeAlias = Any
+"""None, bool, int, Decimal, str, list of JSON or dict from str to JSON."""
+Fields: TypeAlias = dict[str, JSON]
+
+_decoder = msgspec.json.Decoder(float_hook=Decimal)
+_encoder = msgspec.json.Encoder(decimal_format="number", order=None)
+_sorted = msgspec.json.Encoder(decimal_format="number", order="deterministic")
+_decode = _decoder.decode
+MAX_DEPTH = 64
+
+
+def decode_json(data: bytes | str) -> JSON:
+    """JSON text to a value; numbers with a point or exponent become `Decimal`.
+
+    Raises:
+        ValueError: not JSON, or nested deeper than 64 levels.
+    """
+    try:
+        return _decode(data)
+    except RecursionError:
+        raise ValueError(f"JSON nested deeper than {MAX_DEPTH} levels") from None
+    except msgspec.DecodeError as error:
+        raise ValueError(str(error)) from None
+
+
+def encode_json(value: JSON) -> bytes:
+    """A value to JSON bytes, decimals exactly as they are (1.10 stays 1.10)."""
+    return _encoder.encode(value)
+
+
+def canonical_json(value: JSON) -> bytes:
+    """One byte form for equal values: keys sorted, 1.10 and 1.1 alike. What hashes are made of."""
+    return _sorted.encode(plain(value))
+
+
+def plain(value: JSON) -> JSON:
+    """The value with every Decimal in its shortest form; equal numbers become equal text."""
+    kind = value.__class__
+    if kind is str or kind is int or kind is bool or value is None:
+        return value
+    if kind is dict:
+        return {name: plain(item) for name, item in value.items()}
+    if kind is list or kind is tuple:
+        return [plain(item) for item in value]
+    if kind is Decimal:
+        if value == value.to_integral_value():
+            return int(value)
+        return value.normalize()
+    return value
+
+
+def digest(value: JSON) -> bytes:
+    """16 bytes that are equal for equal values and (practically) for nothing else: xxh3-128."""
+    return xxhash.xxh3_128_digest(canonical_json(value))
+
+
+def digest_bytes(data: bytes) -> bytes:
+    """16 bytes of raw input, for the skip of unchanged records."""
+    return xxhash.xxh3_128_digest(data)
+
+
+def same(left: JSON, right: JSON) -> bool:
+    """Typed equality by value: 1.1 = 1.10, 1 ≠ '1' ≠ true, deep in lists and objects."""
+    a, b = left.__class__, right.__class__
+    if a is b:
+        if a is dict:
+            if left.keys() != right.keys():
+                return False
+            return all(same(item, right[name]) for name, item in left.items())
+        if a is list:
+            return len(left) == len(right) and all(map(same, left, right))
+        return bool(left == right)
+    if a is bool or b is bool:
+        return False
+    if (a is int or a is Decimal) and (b is int or b is Decimal):
+        return bool(left == right)
+    return False
+
+
+@dataclass(slots=True)
+class Record:
+    """One record of a system, as read.
+
+    key: native id as text (composite ones a JSON array as text). value: the record in the shape that is also
+    written. modified: instant RFC 3339 in UTC, or whatever orders versions of this object as text of equal
+    length; None where the object has none. raw: the bytes that the value came from, for the skip of
+    unchanged input (None: the engine hashes the value). version: ETag or the like for conditional writes.
+    problem: set where the connector could read the record's key but not its content.
+    """
+
+    key: str
+    value: Fields
+    modified: str | None = None
+    deleted: bool = False
+    raw: bytes | None = None
+    version: str | None = None
+    problem: str | None = None
+
+
+def text_key(values: Mapping[str, JSON], names: tuple[str, ...]) -> str:
+    """The native id of a row: the value as text, or a JSON array where the key has several fields."""
+    if len(names) == 1:
+        value = values.get(names[0])
+        return value if isinstance(value, str) else str(value)
+    return encode_json([_text(values.get(name)) for name in names]).decode()
+
+
+def _text(value: JSON) -> str | None:
+    return value if isinstance(value, str) or value is None else str(value)

@@ -19,9 +19,7 @@ from engine.sdk.record import JSON
 
 EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN)
 _DATE = re.compile(r"(\d{4})-(\d{2})-(\d{2})")
-_INSTANT = re.compile(
-    r"(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2})(:\d{2})?(\.\d+)?\s*(Z|z|[+-]\d{2}:?\d{2}|[+-]\d{2})?"
-)
+_INSTANT = re.compile(r"(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2})(:\d{2})?(\.\d+)?\s*(Z|z|[+-]\d{2}:?\d{2}|[+-]\d{2})?")
 _DURATION = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?")
 _CLOCK = re.compile(r"(\d+):([0-5]\d)(?::([0-5]\d))?")
 
@@ -87,9 +85,7 @@ def decimal_with(mark: str) -> Callable[[JSON], Decimal]:
             digits = whole
             if other in whole:
                 if not re.fullmatch(r"[+-]?\d{1,3}(" + re.escape(other) + r"\d{3})+", whole):
-                    raise CastFault(
-                        f"{shown(value)} is ambiguous: {other!r} does not stand between thousands"
-                    )
+                    raise CastFault(f"{shown(value)} is ambiguous: {other!r} does not stand between thousands")
                 digits = whole.replace(other, "")
             return _parse(f"{digits}.{part}" if part else digits, "a number")
         return to_decimal(value)
@@ -188,9 +184,7 @@ def _localised(moment: datetime, zone: ZoneInfo, value: JSON) -> datetime:
     if early.utcoffset() != late.utcoffset():
         exists = early.astimezone(UTC).astimezone(zone).replace(tzinfo=None) == moment
         what = "exists twice" if exists else "does not exist"
-        raise CastFault(
-            f"{shown(value)} {what} in {zone.key} (the clocks change); the system must send an offset"
-        )
+        raise CastFault(f"{shown(value)} {what} in {zone.key} (the clocks change); the system must send an offset")
     return early
 
 
@@ -293,7 +287,5 @@ def duration_minutes(value: JSON) -> int:
     """Whole minutes of an ISO duration."""
     match = _DURATION.fullmatch(to_duration(value))
     days, hours, minutes, seconds = match.groups() if match else (None,) * 4
-    span = timedelta(
-        days=int(days or 0), hours=int(hours or 0), minutes=int(minutes or 0), seconds=float(seconds or 0)
-    )
+    span = timedelta(days=int(days or 0), hours=int(hours or 0), minutes=int(minutes or 0), seconds=float(seconds or 0))
     return int(span.total_seconds() // 60)

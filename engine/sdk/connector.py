@@ -16,9 +16,7 @@ from engine.sdk.config import ConnectionConfig, ConnectionContext, WriteClass
 from engine.sdk.errors import Problem
 from engine.sdk.record import JSON, Fields, Record
 
-FieldType = Literal[
-    "string", "integer", "decimal", "boolean", "date", "datetime", "duration", "object", "array", "any"
-]
+FieldType = Literal["string", "integer", "decimal", "boolean", "date", "datetime", "duration", "object", "array", "any"]
 OperationKind = Literal["create", "update", "upsert", "delete", "append"]
 OutcomeState = Literal[
     "created",

@@ -1,0 +1,143 @@
+"""What both directions of a mapping share while their source is written: constants, expressions, slots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from engine.compile.expression import Unit, compile_expression, lower, parse
+from engine.compile.functions import FunctionSet
+from engine.compile.rules import MISSING, RefSlot, RuleInfo, Writer
+from engine.compile.shape import Shape
+from engine.compile.tables import TableIndex
+from engine.compile.template import compile_template
+from engine.sdk.errors import Position
+from engine.sdk.record import JSON
+from engine.spec.load import Document
+from engine.spec.mapping import FieldRule, Mapping
+
+Place = tuple[Any, ...]
+
+
+class Body:
+    """The state of one direction while it is generated. `shape` is None where the record is the system's."""
+
+    arguments: ClassVar[str]
+
+    def __init__(
+        self,
+        document: Document,
+        *,
+        tables: Callable[[str, Position], TableIndex],
+        functions: FunctionSet,
+        zone: str,
+        shape: Shape | None = None,
+    ) -> None:
+        self.document = document
+        self.model: Mapping = document.model
+        self.tables, self.functions, self.zone, self.shape = tables, functions, zone, shape
+        self.writer = Writer()
+        self.unit = Unit(functions=functions)
+        self.namespace = self.unit.namespace
+        self.rules: list[RuleInfo] = []
+        self.slots: list[RefSlot] = []
+        self.index = -1
+
+    def begin(self, path: str, rule: FieldRule, place: Place) -> int:
+        """Start a rule: from here on generated lines belong to it."""
+        self.index = self.writer.rule = len(self.rules)
+        reads = rule.from_ if isinstance(rule.from_, str) else ", ".join(rule.from_ or ())
+        self.rules.append(RuleInfo(self.index, path, reads, self.document.at(*place)))
+        return self.index
+
+    def constant(self, value: JSON, stem: str = "k") -> str:
+        """A name or literal for a value in the generated source; texts of authors never become code."""
+        if value is None or value is True or value is False or value.__class__ is int:
+            return repr(value)
+        name = f"{stem}_{len(self.namespace)}"
+        self.namespace[name] = value
+        return name
+
+    def inline(self, text: str, place: Place, cur: str, shape: Shape | None = None) -> str:
+        """An expression of an author as one Python expression over the variable `cur`."""
+        at = self.document.at(*place)
+        node = parse(text, at)
+        return lower(node, cur, self.unit, at=at, shape=shape or self.shape)
+
+    condition = inline
+
+    def fetch(self, text: str, place: Place, cur: str, value: str, fault: int | None = None) -> None:
+        """Put the value of an expression into a variable; a plain path of names keeps missing and null apart."""
+        names = plain_names(text)
+        put = self.writer.put
+        if names is None or self.follows(names):
+            source = self.inline(text, place, cur)
+            if fault is None:
+                put(f"{value} = {source}")
+                return
+            put("try:")
+            put(f"    {value} = {source}")
+            put("except Fault as e:")
+            put(f"    {value} = M; faults.append(({fault}, 'expression', None, str(e)))")
+            return
+        put(f"{value} = {cur}.get({names[0]!r}, M)")
+        for name in names[1:]:
+            put(f"if {value} is not M and {value} is not None: "
+                f"{value} = {value}.get({name!r}, M) if {value}.__class__ is dict else M")  # fmt: skip
+
+    def follows(self, names: tuple[str, ...]) -> bool:
+        """True where a path leaves the record through a reference (or a schema must check its names)."""
+        return self.shape is not None and len(names) > 1
+
+    def template(self, text: str, place: Place, cur: str, value: str, index: int) -> None:
+        template = compile_template(text, self.document.at(*place), mode="value", shape=self.shape)
+        name = self.constant(template, "template")
+        self.writer.put("try:")
+        self.writer.put(f"    {value} = {name}.render({cur}, env)")
+        self.writer.put("except Fault as e:")
+        self.writer.put(f"    {value} = M; faults.append(({index}, 'template', None, str(e)))")
+
+    def table(self, rule: FieldRule, place: Place) -> str:
+        """The table of a `lookup` rule, bound to the column and what it gives."""
+        index = self.tables(rule.lookup or "", self.document.at(*place, "lookup"))
+        bound = index.bind(rule.column, rule.give, tuple(rule.by or ()), self.document.at(*place))
+        return self.constant(bound, "table")
+
+    def transforms(self, rule: FieldRule, place: Place, *, cleaning: bool = False) -> list[str]:
+        """Names of the functions that `transform` applies, in order; only cleaning ones on the way back."""
+        names = []
+        for number, (function, arguments) in enumerate(rule.transform or ()):
+            at = self.document.at(*place, "transform", number)
+            found = self.functions.transform(function, arguments, at)
+            if not cleaning or found.cleaning:
+                names.append(self.constant(found.call, "transform"))
+        return names
+
+    def slot(self, rule: FieldRule, cur: str) -> int:
+        """The link slot of a `ref` rule: which dictionary of links the generated code asks."""
+        ref = rule.ref
+        names = plain_names(rule.from_) if isinstance(rule.from_, str) else None
+        path = names[0] if names and len(names) == 1 and cur == "rec" else None
+        wanted = RefSlot(tuple(ref.entities), ref.object, ref.part or "", path) if ref else RefSlot((), None, "", None)
+        if wanted in self.slots:
+            return self.slots.index(wanted)
+        self.slots.append(wanted)
+        return len(self.slots) - 1
+
+    def target(self, out: str, name: str) -> str:
+        """The left side of an assignment to a field."""
+        return f"{out}[{name!r}]"
+
+    @property
+    def uses_root(self) -> bool:
+        """True where some expression says root(), so that the generated code must keep the whole record."""
+        return "root()" in str(self.document.data)
+
+
+def plain_names(text: str) -> tuple[str, ...] | None:
+    """`a.b.c` as its names; None for any other expression."""
+    parts = tuple(text.split("."))
+    return parts if all(part.isidentifier() for part in parts) else None
+
+
+__all__ = ["MISSING", "Body", "compile_expression", "plain_names"]

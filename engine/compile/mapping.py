@@ -1,0 +1,151 @@
+"""A mapping compiled: one Python function a direction, derived from one file, with its rules' places."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.compile.expression import Expression, compile_expression
+from engine.compile.inbound import Inbound
+from engine.compile.outbound import Outbound
+from engine.compile.registry import Registry
+from engine.compile.rules import Fault, Generated, LinkSlot, RefSlot, RuleInfo, problem_of
+from engine.sdk.connector import ObjectInfo
+from engine.sdk.errors import Problem
+from engine.sdk.record import JSON, Fields
+from engine.spec.load import Document
+from engine.spec.mapping import Mapping
+
+
+@dataclass(slots=True)
+class Direction:
+    """One direction of a mapping, ready to call for record after record."""
+
+    generated: Generated
+    rules: list[RuleInfo]
+    slots: list[RefSlot]
+    clears: frozenset[str] = frozenset()
+
+    def inward(self, record: Fields, env: Any, links: Sequence[LinkSlot]) -> tuple[Fields, list[Fault]]:
+        """System → canonical. A surprise in generated code becomes a fault of the rule that it came from."""
+        faults: list[Fault] = []
+        try:
+            return self.generated.call(record, env, links, faults), faults
+        except Exception as error:  # noqa: BLE001 - an author's expression met a value nobody foresaw
+            return {}, [self.surprise(error)]
+
+    def outward(
+        self, record: Fields, env: Any, links: Sequence[LinkSlot], part: str = ""
+    ) -> tuple[Fields, Fields, list[Fault]]:
+        """Canonical → system: payload, what is sent on create only, faults."""
+        faults: list[Fault] = []
+        try:
+            payload, once = self.generated.call(record, env, links, faults, part)
+            return payload, once, faults
+        except Exception as error:  # noqa: BLE001 - see inward
+            return {}, {}, [self.surprise(error)]
+
+    def surprise(self, error: Exception) -> Fault:
+        """The fault for an exception: which rule's line of the generated source it came from."""
+        line, trace = 0, error.__traceback__
+        while trace is not None:
+            if trace.tb_frame.f_code.co_filename in ("<inbound>", "<outbound>"):
+                line = trace.tb_lineno
+            trace = trace.tb_next
+        rule = self.generated.rule_at(line)
+        return (max(rule, 0), "expression", None, f"{type(error).__name__}: {error}")
+
+    def problem(self, fault: Fault) -> tuple[Problem, str]:
+        """A fault with the mapping's line, and its exception class."""
+        return problem_of(fault, self.rules)
+
+
+@dataclass(slots=True)
+class CompiledMapping:
+    """A mapping bound to a connection's time zone and, outbound, to what its object describes.
+
+    reads: top-level names and dotted paths of the system's record that the inbound direction uses.
+    where, deleted, each, key: compiled from the mapping's own keys, None where it does not say them.
+    """
+
+    name: str
+    document: Document
+    model: Mapping
+    inbound: Direction | None
+    outbound: Direction | None
+    where: Expression | None = None
+    deleted: Expression | None = None
+    each: Expression | None = None
+    key: tuple[Expression, ...] = ()
+    onto: Expression | None = None
+    reads: tuple[str, ...] = ()
+    deactivate: dict[str, JSON] = field(default_factory=dict)
+    uses_clock: bool = False
+
+    @property
+    def per(self) -> str | None:
+        """The canonical list that this mapping makes one target record of each element of."""
+        return next(iter(self.model.per), None) if self.model.per else None
+
+
+def compile_inbound(document: Document, registry: Registry, *, zone: str = "UTC") -> CompiledMapping:
+    """Compile the system → canonical direction. Raises SpecError with every fault."""
+    model: Mapping = document.model
+    body = Inbound(document, tables=registry.table, functions=registry.functions, zone=zone)
+    direction = Direction(body.generate(), body.rules, body.slots)
+    compiled = CompiledMapping(document.name, document, model, direction, None)
+    _conditions(compiled, document)
+    reads = {rule.reads for rule in body.rules} | {".".join(path) for path in body.unit.reads}
+    for expression in (compiled.where, compiled.deleted, compiled.each, *compiled.key):
+        if expression is not None:
+            reads |= {".".join(path) for path in expression.reads}
+    compiled.reads = tuple(sorted(one for one in reads if one))
+    compiled.uses_clock = "now" in body.unit.called
+    return compiled
+
+
+def compile_outbound(
+    document: Document,
+    registry: Registry,
+    *,
+    role: str,
+    info: ObjectInfo | None = None,
+    zone: str = "UTC",
+) -> CompiledMapping:
+    """Compile the canonical → system direction for a target whose connection has that role."""
+    model: Mapping = document.model
+    schema = registry.schema(model.entity, document.at("entity"))
+    body = Outbound(
+        document,
+        tables=registry.table,
+        functions=registry.functions,
+        zone=zone,
+        shape=registry.shape(model.entity, document.at("entity")),
+        info=info,
+        ownership=schema.ownership,
+        role=role,
+    )
+    direction = Direction(body.generate(), body.rules, body.slots, frozenset(body.clears))
+    compiled = CompiledMapping(document.name, document, model, None, direction)
+    compiled.reads = tuple(sorted({".".join(path) for path in body.unit.reads} | {rule.path for rule in body.rules}))
+    compiled.uses_clock = "now" in body.unit.called
+    _conditions(compiled, document)
+    return compiled
+
+
+def _conditions(compiled: CompiledMapping, document: Document) -> None:
+    model = compiled.model
+    if model.where:
+        compiled.where = compile_expression(model.where, document.at("where"))
+    if model.deleted:
+        if model.deleted.when:
+            compiled.deleted = compile_expression(model.deleted.when, document.at("deleted", "when"))
+        compiled.deactivate = dict(model.deleted.set or {})
+    if model.each:
+        compiled.each = compile_expression(model.each, document.at("each"))
+        compiled.key = tuple(
+            compile_expression(text, document.at("key", number)) for number, text in enumerate(model.key or ())
+        )
+    if model.onto and isinstance(model.onto, str):
+        compiled.onto = compile_expression(model.onto, document.at("onto"))

@@ -1,0 +1,222 @@
+"""A sync flow bound for one run: source and target mappings compiled, checks, totals, guards.
+
+Nothing here talks to a system: `describe` gives what the connectors know of an object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.compile.checks import CompiledCheck, compile_checks
+from engine.compile.expression import Expression, compile_expression
+from engine.compile.mapping import CompiledMapping, compile_inbound, compile_outbound
+from engine.compile.registry import Registry
+from engine.compile.schema import CompiledSchema
+from engine.compile.shape import Shape
+from engine.sdk.connector import ObjectInfo
+from engine.sdk.errors import Position, Problem, Problems, SpecError
+from engine.sdk.record import digest
+from engine.spec.load import Document
+from engine.spec.sync import SyncFlow
+
+Describe = Callable[[str, str], ObjectInfo]
+"""(connection, object) → what the connector says of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePlan:
+    """Where records come from. `info` is None for the canonical store."""
+
+    connection: str
+    role: str
+    mapping: CompiledMapping
+    info: ObjectInfo | None
+    where: Expression | None
+    modified: str | None
+    timezone: str
+
+    @property
+    def canonical(self) -> bool:
+        return self.connection == "canonical"
+
+
+@dataclass(frozen=True, slots=True)
+class TargetPlan:
+    """Where records go."""
+
+    name: str
+    connection: str
+    role: str
+    mapping: CompiledMapping
+    info: ObjectInfo
+    operation: str
+    match: tuple[tuple[str, ...], ...]
+    when: Expression | None
+    on_delete: str
+    on_leave: str
+    emit: str | None
+    at: Position
+
+
+@dataclass(frozen=True, slots=True)
+class CollectPlan:
+    """A total over the canonical store. by: group expression; value: what is summed (None: counted)."""
+
+    name: str
+    entity: str
+    by: Expression
+    where: Expression | None
+    value: Expression | None
+
+
+@dataclass(slots=True)
+class SyncPlan:
+    """Everything a run of one sync flow needs, fixed at its start. logic: digest of the resolved documents."""
+
+    name: str
+    document: Document
+    flow: SyncFlow
+    schema: CompiledSchema
+    source: SourcePlan
+    checks: tuple[CompiledCheck, ...]
+    targets: tuple[TargetPlan, ...]
+    collects: tuple[CollectPlan, ...]
+    logic: bytes
+    documents: Mapping[str, Any] = field(default_factory=dict)
+    follows: bool = False
+    """`where` or a mapping's expression reads other records or the clock: input is never skipped as unchanged."""
+
+
+def compile_sync(document: Document, registry: Registry, describe: Describe | None) -> SyncPlan:
+    """Compile a flow. Raises SpecError with every fault found in it and in what it names.
+
+    Without `describe` (static validation) objects are taken to be as the mappings say.
+    """
+    flow: SyncFlow = document.model
+    problems = Problems()
+    schema = _collect(problems, lambda: registry.schema(flow.entity, document.at("entity")))
+    shape = _collect(problems, lambda: registry.shape(flow.entity, document.at("entity")))
+    problems.raise_any()
+    assert schema is not None and shape is not None
+    extended = shape.extended(dict.fromkeys(flow.collect)) if flow.collect else shape
+    source = _collect(problems, lambda: _source(document, registry, describe, shape))
+    checks = _collect(problems, lambda: compile_checks(document, flow.checks, extended))
+    targets = [
+        _collect(problems, lambda n=number: _target(document, n, registry, describe, extended, schema))  # type: ignore[misc]
+        for number in range(len(flow.targets))
+    ]
+    collects = _collect(problems, lambda: _collects(document, registry))
+    problems.raise_any()
+    assert source is not None and checks is not None and collects is not None
+    found = tuple(target for target in targets if target is not None)
+    plan = SyncPlan(document.name, document, flow, schema, source, checks, found, collects, b"")
+    plan.documents = _documents(plan, registry)
+    plan.logic = digest(plan.documents)
+    plan.follows = _follows(plan)
+    return plan
+
+
+def _collect(problems: Problems, make: Callable[[], Any]) -> Any:
+    try:
+        return make()
+    except SpecError as error:
+        problems.extend(error.problems)
+        return None
+
+
+def _source(document: Document, registry: Registry, describe: Describe | None, shape: Shape) -> SourcePlan:
+    flow: SyncFlow = document.model
+    given = flow.source
+    mapping_document = registry.document("mapping", given.mapping, document.at("source", "mapping"))
+    _same_entity(document, ("source", "mapping"), flow.entity, mapping_document)
+    connection = registry.workspace.connection(given.connection, document.at("source", "connection"))
+    mapping = compile_inbound(mapping_document, registry, zone=connection.timezone)
+    info = describe(given.connection, mapping.model.object or "") if describe and not connection.canonical else None
+    where = None
+    if given.where:
+        where = compile_expression(given.where, document.at("source", "where"), shape=shape)
+    modified = None
+    if given.incremental is True:
+        modified = info.modified if info else None
+    elif isinstance(given.incremental, str) and given.incremental != "none":
+        modified = given.incremental
+    return SourcePlan(given.connection, connection.role, mapping, info, where, modified, connection.timezone)
+
+
+def _target(
+    document: Document, number: int, registry: Registry, describe: Describe | None, shape: Shape, schema: CompiledSchema
+) -> TargetPlan:
+    flow: SyncFlow = document.model
+    given, place = flow.targets[number], ("targets", number)
+    mapping_document = registry.document("mapping", given.mapping, document.at(*place, "mapping"))
+    _same_entity(document, (*place, "mapping"), flow.entity, mapping_document)
+    connection = registry.workspace.connection(given.connection, document.at(*place, "connection"))
+    info = describe(given.connection, mapping_document.model.object or "") if describe else None
+    mapping = compile_outbound(mapping_document, registry, role=connection.role, info=info, zone=connection.timezone)
+    when = compile_expression(given.when, document.at(*place, "when"), shape=shape) if given.when else None
+    match = tuple(tuple(rule) for rule in given.match) if given.match is not None else schema.match
+    return TargetPlan(
+        given.name or given.connection,
+        given.connection,
+        connection.role,
+        mapping,
+        info or ObjectInfo(mapping_document.model.object, ("id",)),
+        given.operation,
+        match,
+        when,
+        given.on_delete,
+        given.on_leave,
+        given.emit,
+        document.at(*place),
+    )
+
+
+def _same_entity(document: Document, place: tuple[Any, ...], entity: str, mapping: Document) -> None:
+    if mapping.model.entity != entity:
+        raise SpecError(
+            Problem(
+                "E351",
+                f"mapping {mapping.name!r} is for {mapping.model.entity!r}, the flow for {entity!r}",
+                document.at(*place),
+                f"name a mapping of {entity!r}",
+            )
+        )
+
+
+def _collects(document: Document, registry: Registry) -> tuple[CollectPlan, ...]:
+    flow: SyncFlow = document.model
+    plans = []
+    for name, given in flow.collect.items():
+        place = ("collect", name)
+        shape = registry.shape(given.entity, document.at(*place, "entity"))
+
+        def expression(text: str | None, key: str, shape: Shape = shape, place: Any = place) -> Expression | None:
+            return compile_expression(text, document.at(*place, key), shape=shape) if text else None
+
+        by = expression(given.by, "by")
+        assert by is not None
+        plans.append(
+            CollectPlan(name, given.entity, by, expression(given.where, "where"), expression(given.sum, "sum"))
+        )
+    return tuple(plans)
+
+
+def _documents(plan: SyncPlan, registry: Registry) -> dict[str, Any]:
+    """The resolved documents that decide what this flow does, by `kind/name`."""
+    documents = {f"flow/{plan.name}": plan.document.data, f"schema/{plan.schema.entity}": plan.schema.bundle}
+    for mapping in (plan.source.mapping, *(target.mapping for target in plan.targets)):
+        documents[f"mapping/{mapping.name}"] = mapping.document.data
+    for name, table in registry.used_tables().items():
+        documents[f"table/{name}"] = [list(table.columns), [dict(row) for row in table.rows]]
+    return documents
+
+
+def _follows(plan: SyncPlan) -> bool:
+    """Whether the same input may give another result: expressions that read other records, or the clock."""
+    inbound = plan.source.mapping
+    expressions = [plan.source.where, *(target.when for target in plan.targets)]
+    if any(one is not None and (one.follows or "now" in one.functions) for one in expressions):
+        return True
+    return inbound.uses_clock or any(target.mapping.uses_clock for target in plan.targets)

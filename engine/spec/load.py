@@ -1,0 +1,210 @@
+"""One document from its file to its model: kind, name, `extends`, validation; positions survive all of it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from engine.sdk.errors import Position, Problem, Problems, SpecError, nearest
+from engine.sdk.record import digest
+from engine.spec.faults import problems_of
+from engine.spec.source import Positions, read_yaml
+
+FOLDERS = {
+    "flow": "flows",
+    "table": "mappings/tables",
+    "mapping": "mappings",
+    "schema": "schemas",
+    "connector": "connectors",
+    "indicator": "indicators",
+    "test": "tests",
+}
+"""Kind → folder; a table's folder lies inside that of the mappings."""
+_LATER = {"deprecated": "deprecation notices", "similar": "matching by similarity"}
+
+
+@dataclass(frozen=True)
+class Document:
+    """A document that was read: plain data (after `extends`), its model, and where everything stands.
+
+    origin: `workspace` or `library`. file: path relative to the workspace (library: to the library).
+    """
+
+    kind: str
+    name: str
+    file: str
+    origin: str
+    data: Any
+    model: Any
+    positions: Positions
+    parents: tuple[str, ...] = ()
+    path: Path | None = field(default=None, compare=False)
+
+    def at(self, *path: Any) -> Position:
+        """The place of the value at a path, or of the nearest parent that exists."""
+        return self.positions.at(*path)
+
+    def key_at(self, *path: Any) -> Position:
+        """The place of the key at a path."""
+        return self.positions.key_at(*path)
+
+    @property
+    def digest(self) -> bytes:
+        """Equal for documents that say the same."""
+        return digest([self.kind, self.name, _plain(self.data)])
+
+
+def _plain(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {f"{key.__class__.__name__}:{key}": _plain(value) for key, value in data.items()}
+    return [_plain(item) for item in data] if isinstance(data, list) else data
+
+
+Parent = Callable[[str, str, Position], Document]
+"""(kind, name, place that asks) → the document to extend."""
+
+
+def model_class(kind: str, data: Any) -> type[BaseModel] | None:
+    """The model of a kind of document; a flow's by its own `kind`."""
+    if kind == "flow":
+        from engine.spec.process import ProcessFlow
+        from engine.spec.reconcile import ReconcileFlow
+        from engine.spec.sync import SyncFlow
+
+        kinds: dict[Any, type[BaseModel]] = {"sync": SyncFlow, "reconcile": ReconcileFlow, "process": ProcessFlow}
+        return kinds.get(data.get("kind"))
+    if kind == "mapping":
+        from engine.spec.mapping import Mapping
+
+        return Mapping
+    if kind == "table":
+        from engine.spec.table import Table
+
+        return Table
+    if kind == "indicator":
+        from engine.spec.indicator import Indicator
+
+        return Indicator
+    if kind == "test":
+        from engine.spec.testcase import TestFile
+
+        return TestFile
+    if kind == "connector":
+        from engine.sdk.manifest import Manifest
+
+        return Manifest
+    return None
+
+
+def load_document(path: Path, shown: str, kind: str, name: str, origin: str, parent: Parent) -> Document:
+    """Read, extend and validate one document. Raises SpecError with every fault in it."""
+    data, positions = read_yaml(path.read_bytes(), shown)
+    if not isinstance(data, dict):
+        raise SpecError(Problem("E141", "a document is a mapping", positions.at(), f"start with `{kind}: {name}`"))
+    parents: tuple[str, ...] = ()
+    if "extends" in data:
+        data, parents = _extended(data, positions, kind, name, parent)
+    problems = Problems()
+    if kind == "schema":
+        from engine.spec.schema import read_schema
+
+        return Document(kind, name, shown, origin, data, read_schema(name, data, positions), positions, parents, path)
+    _header(data, positions, kind, name, problems)
+    problems.raise_any()
+    model_type = model_class(kind, data)
+    if model_type is None:
+        kinds = ["sync", "reconcile", "process"]
+        at = positions.at("kind")
+        if "kind" not in data:
+            raise SpecError(Problem("E141", "`kind` is missing", at, f"write one of {', '.join(kinds)}"))
+        raise SpecError(
+            Problem("E143", f"there is no kind of flow {data['kind']!r}", at, nearest(str(data["kind"]), kinds))
+        )
+    try:
+        model: Any = model_type.model_validate(data)
+    except ValidationError as error:
+        raise SpecError(problems_of(error, model_type, positions)) from None
+    if kind == "table":
+        model = _with_rows(model, path, positions)
+    return Document(kind, name, shown, origin, data, model, positions, parents, path)
+
+
+def _header(data: dict[Any, Any], positions: Positions, kind: str, name: str, problems: Problems) -> None:
+    first = next(iter(data), None)
+    for later, what in _LATER.items():
+        if later in data:
+            problems.add("E120", f"{what} (`{later}`) are not there yet", positions.key_at(later), "remove the key")
+    if first != kind and "extends" not in data:
+        problems.add("E145", f"the first key says what a document is, and here it is {first!r}",
+                     positions.key_at(first), f"start with `{kind}: {name}`")  # fmt: skip
+    elif kind in data and kind != "test" and data[kind] != name:
+        problems.add("E146", f"the document calls itself {data[kind]!r}, its path says {name!r}",
+                     positions.at(kind), f"write `{kind}: {name}`, or move the file")  # fmt: skip
+
+
+def _extended(
+    data: dict[Any, Any], positions: Positions, kind: str, name: str, parent: Parent
+) -> tuple[dict[Any, Any], tuple[str, ...]]:
+    """The other document's keys under ours, merged key by key; positions of both are kept."""
+    other_name, at = data["extends"], positions.at("extends")
+    if not isinstance(other_name, str) or (other_name == name and kind != "schema"):
+        raise SpecError(Problem("E147", "`extends` cannot name this document", at, "name another document"))
+    other = parent(kind, other_name, at)
+    merged = _merged(dict(other.data), {key: value for key, value in data.items() if key not in ("extends", "remove")})
+    merged[kind] = data.get(kind, name)
+    for path, place in other.positions.values.items():
+        positions.values.setdefault(path, place)
+    for path, place in other.positions.keys.items():
+        positions.keys.setdefault(path, place)
+    for number, dotted in enumerate(data.get("remove") or ()):
+        _removed(merged, str(dotted).split("."), positions.at("remove", number))
+    ordered = {kind: merged.pop(kind), **merged} if kind != "schema" else merged
+    return ordered, (*other.parents, other.name)
+
+
+def _merged(below: Any, above: Any) -> Any:
+    if isinstance(below, dict) and isinstance(above, dict):
+        return {**below, **{key: _merged(below.get(key), value) for key, value in above.items()}}
+    return above
+
+
+def _removed(data: Any, names: list[str], at: Position) -> None:
+    for name in names[:-1]:
+        data = data.get(name) if isinstance(data, dict) else None
+    if not isinstance(data, dict) or names[-1] not in data:
+        known = data if isinstance(data, dict) else {}
+        raise SpecError(Problem("E147", f"`remove` names {'.'.join(names)!r}, which is not there", at,
+                                nearest(names[-1], map(str, known))))  # fmt: skip
+    del data[names[-1]]
+
+
+def _with_rows(model: Any, path: Path, positions: Positions) -> Any:
+    """A table whose rows stand in a CSV file beside it."""
+    if model.file is None:
+        return model
+    file = path.parent / model.file
+    at = positions.at("file")
+    if not file.is_file():
+        raise SpecError(Problem("E130", f"there is no file {model.file!r} beside the table", at, "create it"))
+    with file.open(encoding="utf-8-sig", newline="") as stream:
+        reader = csv.DictReader(stream, strict=True)
+        rows = list(reader)
+        columns = list(reader.fieldnames or ())
+    wrong = next((number for number, row in enumerate(rows, 2) if None in row or None in row.values()), None)
+    if wrong:
+        raise SpecError(Problem("E148", f"line {wrong} has another number of values than the first line",
+                                Position(model.file, wrong), "quote values that hold commas"))  # fmt: skip
+    for name in [*model.columns, *model.key]:
+        if name not in columns:
+            raise SpecError(Problem("E148", f"{model.file} has no column {name!r}", at, nearest(name, columns)))
+    filled = model.model_copy(update={"rows": rows, "columns": model.columns or columns})
+    try:
+        filled._unique()
+    except ValueError as error:
+        raise SpecError(Problem("E144", str(error), at, "keep one of them")) from None
+    return filled

@@ -141,7 +141,9 @@ def _path(node: Node) -> Path | None:
     if kind == "index_expression" and children[1]["type"] == "index":
         left = () if children[0]["type"] == "identity" else _path(children[0])
         return None if left is None else (*left, children[1]["value"])
-    first = kind == "pipe" and children[1]["type"] == "index_expression" and children[1]["children"][1].get("value") == 0
+    first = (
+        kind == "pipe" and children[1]["type"] == "index_expression" and children[1]["children"][1].get("value") == 0
+    )
     return _element(children[0]) if first and children[0]["type"] == "filter_projection" else None
 
 

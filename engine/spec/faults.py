@@ -42,7 +42,11 @@ def _path(location: tuple[Any, ...], positions: Positions, base: tuple[Any, ...]
     path = base
     for number, part in enumerate(location):
         last = number == len(location) - 1
-        if (*path, part) in positions.values or (*path, part) in positions.keys or (last and isinstance(part, str) and part.isidentifier()):
+        if (
+            (*path, part) in positions.values
+            or (*path, part) in positions.keys
+            or (last and isinstance(part, str) and part.isidentifier())
+        ):
             path = (*path, part)
     return path
 

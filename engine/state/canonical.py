@@ -1,0 +1,144 @@
+"""The canonical store: the latest version of every record, compare-and-set, with match values and references."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from engine.state.store import Tx, instant
+
+
+class Stored(NamedTuple):
+    """A canonical record as it stands. data, provenance: JSON bytes."""
+
+    id: str
+    version: int
+    data: bytes
+    provenance: bytes
+    deleted: bool
+
+
+class Change(NamedTuple):
+    """A new version of a record. expected: the version that was merged; 0 for a new record."""
+
+    id: str
+    expected: int
+    data: bytes
+    provenance: bytes
+    deleted: bool = False
+
+
+def get(tx: Tx, entity: str, ids: Iterable[str]) -> dict[str, Stored]:
+    """Records by id."""
+    sql = "SELECT id, version, data, provenance, deleted FROM canonical WHERE entity = ? AND id IN (…)"
+    return {
+        row[0]: Stored(row[0], row[1], bytes(row[2]), bytes(row[3]), bool(row[4]))
+        for row in tx.by_keys(sql, (entity,), ids)
+    }
+
+
+def put(tx: Tx, entity: str, changes: Sequence[Change], run: str) -> set[str]:
+    """Write new versions over the expected ones; the ids that somebody else changed meanwhile."""
+    at, lost = instant(), set()
+    fresh = [one for one in changes if one.expected == 0]
+    known = get(tx, entity, [one.id for one in changes]) if changes else {}
+    rows = []
+    for one in fresh:
+        if one.id in known:
+            lost.add(one.id)
+        else:
+            rows.append((entity, one.id, 1, one.data, one.provenance, int(one.deleted), at, run))
+    tx.many(
+        "INSERT INTO canonical (entity, id, version, data, provenance, deleted, changed_at, run) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        rows,
+    )
+    updates = []
+    for one in changes:
+        if one.expected:
+            standing = known.get(one.id)
+            if standing is None or standing.version != one.expected:
+                lost.add(one.id)
+            else:
+                updates.append((one.data, one.provenance, int(one.deleted), at, run, entity, one.id, one.expected))
+    tx.many(
+        "UPDATE canonical SET data = ?, provenance = ?, deleted = ?, changed_at = ?, run = ?, version = version + 1 "
+        "WHERE entity = ? AND id = ? AND version = ?",
+        updates,
+    )
+    return lost
+
+
+def scan(tx: Tx, entity: str, *, since: str = "") -> Iterator[Stored]:
+    """Every record of an entity (changed after `since`), streamed."""
+    sql = "SELECT id, version, data, provenance, deleted FROM canonical WHERE entity = ? AND changed_at > ? ORDER BY id"
+    for row in tx.stream(sql, (entity, since)):
+        yield Stored(row[0], row[1], bytes(row[2]), bytes(row[3]), bool(row[4]))
+
+
+def changed_ids(tx: Tx, entity: str, since: str) -> tuple[list[str], str]:
+    """Ids changed after an instant, and the newest change seen."""
+    rows = tx.rows(
+        "SELECT id, changed_at FROM canonical WHERE entity = ? AND changed_at > ? ORDER BY changed_at", (entity, since)
+    )
+    return [row[0] for row in rows], rows[-1][1] if rows else since
+
+
+def entity_of(tx: Tx, id: str) -> str | None:
+    """The entity of a canonical id."""
+    row = tx.one("SELECT entity FROM canonical WHERE id = ?", (id,))
+    return str(row[0]) if row else None
+
+
+def match(tx: Tx, entity: str, keys: Iterable[tuple[int, bytes]]) -> dict[tuple[int, bytes], list[str]]:
+    """Ids of records that hold a value of a match rule."""
+    wanted = set(keys)
+    sql = "SELECT rule, digest, id FROM matches WHERE entity = ? AND digest IN (…)"
+    found: dict[tuple[int, bytes], list[str]] = {}
+    for rule, digest, id in tx.by_keys(sql, (entity,), [digest for _, digest in wanted]):
+        key = (rule, bytes(digest))
+        if key in wanted:
+            found.setdefault(key, []).append(id)
+    return found
+
+
+def put_matches(tx: Tx, entity: str, rows: Sequence[tuple[str, list[tuple[int, bytes]]]]) -> None:
+    """Replace the match values of records: (id, [(rule, digest)])."""
+    tx.many("DELETE FROM matches WHERE entity = ? AND id = ?", [(entity, id) for id, _ in rows])
+    tx.many(
+        "INSERT INTO matches (entity, rule, digest, id) VALUES (?, ?, ?, ?)",
+        [(entity, rule, digest, id) for id, keys in rows for rule, digest in keys],
+    )
+
+
+def put_references(tx: Tx, entity: str, rows: Sequence[tuple[str, list[tuple[str, str]]]]) -> None:
+    """Replace the references of records: (id, [(field, id that it names)])."""
+    tx.many("DELETE FROM refs WHERE entity = ? AND id = ?", [(entity, id) for id, _ in rows])
+    tx.many(
+        "INSERT INTO refs (entity, id, field, to_id) VALUES (?, ?, ?, ?)",
+        [(entity, id, field, to_id) for id, found in rows for field, to_id in dict.fromkeys(found)],
+    )
+
+
+def readers(tx: Tx, entity: str, field: str, to_ids: Iterable[str]) -> list[str]:
+    """Records of an entity whose field names one of these records."""
+    sql = "SELECT DISTINCT id FROM refs WHERE entity = ? AND field = ? AND to_id IN (…)"
+    return [row[0] for row in tx.by_keys(sql, (entity, field), to_ids)]
+
+
+def add_history(tx: Tx, rows: Sequence[tuple[str, str, str, int, bytes | None, bytes | None, str, str]]) -> None:
+    """Changes of `x-history` fields: (entity, id, field, version, old, new, source, run)."""
+    at = instant()
+    tx.many(
+        "INSERT INTO history (entity, id, field, version, old, new, at, source, run) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (entity, id, field, version, old, new, at, source, run)
+            for entity, id, field, version, old, new, source, run in rows
+        ],
+    )
+
+
+def history_of(tx: Tx, id: str) -> list[tuple[str, bytes | None, bytes | None, str, str, str]]:
+    """Changes of a record: (field, old, new, at, source, run)."""
+    sql = "SELECT field, old, new, at, source, run FROM history WHERE id = ? ORDER BY at, version"
+    return [(row[0], row[1], row[2], row[3], row[4], row[5]) for row in tx.rows(sql, (id,))]

@@ -1,0 +1,58 @@
+"""Care of the state: backup, pruning by retention, facts for `doctor`."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from engine.sdk.errors import Problem
+from engine.state.store import StateError, Store, instant
+from engine.state.tables import metadata
+
+DEFAULTS = {"exceptions": timedelta(days=180), "inputs": timedelta(days=14), "operations": timedelta(days=90)}
+
+
+def backup(store: Store, target: Path) -> Path:
+    """A consistent copy of a SQLite state while others write. PostgreSQL has its own tool."""
+    if not store.sqlite:
+        raise StateError(Problem("S706", "a PostgreSQL state is backed up by its own tool", None, "run pg_dump"))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    path = store.engine.url.database
+    assert path is not None
+    source, copy = sqlite3.connect(path), sqlite3.connect(target)
+    try:
+        source.backup(copy)
+    finally:
+        source.close()
+        copy.close()
+    return target
+
+
+def prune(store: Store, keep: dict[str, timedelta]) -> dict[str, int]:
+    """Remove what is older than its retention; how many rows of each."""
+    spans = {**DEFAULTS, **keep}
+
+    def before(name: str) -> str:
+        return instant(datetime.now(UTC) - spans[name])
+
+    statements = {
+        "exceptions": ("DELETE FROM exceptions WHERE state IN ('closed', 'discarded', 'superseded') AND closed_at < ?",
+                       before("exceptions")),
+        "inputs": ("DELETE FROM kept_inputs WHERE at < ?", before("inputs")),
+        "operations": ("DELETE FROM operations WHERE state IN ('confirmed', 'refused', 'dropped') AND updated_at < ?",
+                       before("operations")),
+    }  # fmt: skip
+    removed = {}
+    for name, (sql, limit) in statements.items():
+        with store.begin(f"prune {name}") as tx:
+            removed[name] = tx.run(sql, (limit,))
+    with store.begin("prune reads") as tx:
+        tx.run("DELETE FROM exception_reads WHERE exception NOT IN (SELECT id FROM exceptions)")
+    return removed
+
+
+def sizes(store: Store) -> dict[str, int]:
+    """Rows of every table."""
+    with store.read() as tx:
+        return {name: int((tx.one(f"SELECT count(*) FROM {name}") or (0,))[0]) for name in sorted(metadata.tables)}

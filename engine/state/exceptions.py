@@ -1,0 +1,193 @@
+"""Exceptions: records that left the line, each with everything that is needed to look at it and try again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from engine.state.store import Tx, instant, new_id
+
+LIVE = "('open', 'waiting', 'due')"
+
+
+class Failure(NamedTuple):
+    """What went wrong with a record now. target: '' where it concerns no target in particular.
+
+    reads: (entity, canonical id or `connection:native id`) whose change tries it again.
+    """
+
+    flow: str
+    run: str
+    entity: str
+    key: str
+    canonical_id: str | None
+    target: str
+    part: str
+    stage: str
+    exception_class: str
+    code: str
+    message: str
+    hint: str
+    at: str | None
+    queue: str | None
+    state: str
+    fingerprint: str
+    until: str | None
+    modified: str | None
+    logic: bytes
+    raw: bytes | None
+    canonical: bytes | None
+    payload: bytes | None
+    reads: tuple[tuple[str, str], ...] = ()
+
+
+class Row(NamedTuple):
+    """An exception as lists show it."""
+
+    id: str
+    flow: str
+    entity: str
+    key: str
+    canonical_id: str | None
+    target: str
+    part: str
+    stage: str
+    exception_class: str
+    code: str
+    message: str
+    hint: str
+    at: str | None
+    queue: str | None
+    state: str
+    attempts: int
+    opened_at: str
+    updated_at: str
+    run: str
+    closed_how: str | None
+
+
+_SHOWN = (
+    "id, flow, entity, key, canonical_id, target, part, stage, class, code, message, hint, at, queue, state, "
+    "attempts, opened_at, updated_at, run, closed_how"
+)
+
+
+def record(tx: Tx, failures: Sequence[Failure]) -> list[str]:
+    """Open exceptions; a record that fails again keeps its exception, with the new reason. Their ids."""
+    ids = []
+    now = instant()
+    for one in failures:
+        known = tx.one(
+            f"SELECT id FROM exceptions WHERE flow = ? AND key = ? AND target = ? AND part = ? AND state IN {LIVE}",
+            (one.flow, one.key, one.target, one.part),
+        )
+        values = (
+            one.run, one.canonical_id, one.stage, one.exception_class, one.code, one.message, one.hint, one.at, one.queue,
+            one.state, one.fingerprint, one.until, one.modified, one.logic, one.raw, one.canonical, one.payload, now,
+        )  # fmt: skip
+        if known:
+            id = str(known[0])
+            tx.run(
+                "UPDATE exceptions SET run = ?, canonical_id = ?, stage = ?, class = ?, code = ?, message = ?, hint = ?, "
+                "at = ?, queue = ?, state = ?, fingerprint = ?, until = coalesce(until, ?), modified = ?, logic = ?, "
+                "raw = ?, canonical = ?, payload = ?, updated_at = ?, attempts = attempts + 1 WHERE id = ?",
+                (*values, id),
+            )
+            tx.run("DELETE FROM exception_reads WHERE exception = ?", (id,))
+        else:
+            id = new_id("x")
+            tx.run(
+                "INSERT INTO exceptions (run, canonical_id, stage, class, code, message, hint, at, queue, state, "
+                "fingerprint, until, modified, logic, raw, canonical, payload, updated_at, id, flow, entity, key, target, "
+                "part, opened_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (*values, id, one.flow, one.entity, one.key, one.target, one.part, now),
+            )
+        tx.many(
+            "INSERT INTO exception_reads (exception, entity, key) VALUES (?, ?, ?)",
+            [(id, entity, key) for entity, key in dict.fromkeys(one.reads)],
+        )
+        ids.append(id)
+    return ids
+
+
+def live_keys(tx: Tx, flow: str) -> set[tuple[str, str, str]]:
+    """(key, target, part) of every live exception of a flow; few, so that success can close them cheaply."""
+    rows = tx.rows(f"SELECT key, target, part FROM exceptions WHERE flow = ? AND state IN {LIVE}", (flow,))
+    return {(row[0], row[1], row[2]) for row in rows}
+
+
+def close(tx: Tx, flow: str, keys: Iterable[tuple[str, str, str]], how: str) -> None:
+    """Close the live exceptions of records that went through: (key, target, part)."""
+    now = instant()
+    tx.many(
+        "UPDATE exceptions SET state = 'closed', closed_at = ?, closed_how = ?, updated_at = ? "
+        f"WHERE flow = ? AND key = ? AND target = ? AND part = ? AND state IN {LIVE}",
+        [(now, how, now, flow, key, target, part) for key, target, part in keys],
+    )
+
+
+def set_state(tx: Tx, ids: Sequence[str], state: str, how: str | None = None) -> None:
+    """Put exceptions into a state."""
+    now = instant()
+    ended = now if state in ("closed", "discarded", "superseded") else None
+    tx.many(
+        "UPDATE exceptions SET state = ?, closed_at = ?, closed_how = ?, updated_at = ? WHERE id = ?",
+        [(state, ended, how, now, id) for id in ids],
+    )
+
+
+def wake(tx: Tx, changes: Iterable[tuple[str, str]]) -> int:
+    """Make due whatever reads one of these: (entity, canonical id or `connection:native id`)."""
+    wanted = set(changes)
+    if not wanted:
+        return 0
+    sql = (
+        "SELECT DISTINCT r.exception, r.entity, r.key FROM exception_reads r JOIN exceptions e ON e.id = r.exception "
+        "WHERE e.state IN ('open', 'waiting') AND r.key IN (…)"
+    )
+    ids = {row[0] for row in tx.by_keys(sql, (), [key for _, key in wanted]) if (row[1], row[2]) in wanted}
+    tx.many("UPDATE exceptions SET state = 'due' WHERE id = ?", [(id,) for id in ids])
+    return len(ids)
+
+
+def any_live_reads(tx: Tx) -> bool:
+    """Whether any live exception waits for something."""
+    return tx.one(f"SELECT 1 FROM exceptions WHERE state IN {LIVE} LIMIT 1") is not None
+
+
+def due(tx: Tx, flow: str | None = None) -> list[tuple[str, str]]:
+    """(flow, key) of what is to be tried again: woken, or waited too long."""
+    more, values = (" AND flow = ?", [flow]) if flow else ("", [])
+    sql = f"SELECT DISTINCT flow, key FROM exceptions WHERE (state = 'due' OR (state = 'waiting' AND until < ?)){more}"
+    return [(row[0], row[1]) for row in tx.rows(sql, (tx.now(), *values))]
+
+
+def listed(tx: Tx, *, flow: str | None = None, everything: bool = False, limit: int = 1000) -> list[Row]:
+    """Exceptions, newest first; live ones unless everything is asked for."""
+    tests, values = [], []
+    if not everything:
+        tests.append(f"state IN {LIVE}")
+    if flow:
+        tests.append("flow = ?")
+        values.append(flow)
+    where = f" WHERE {' AND '.join(tests)}" if tests else ""
+    sql = f"SELECT {_SHOWN} FROM exceptions{where} ORDER BY updated_at DESC, id LIMIT {int(limit)}"
+    return [Row(*row) for row in tx.rows(sql, values)]
+
+
+def get(tx: Tx, id: str) -> Row | None:
+    """One exception."""
+    row = tx.one(f"SELECT {_SHOWN} FROM exceptions WHERE id = ?", (id,))
+    return Row(*row) if row else None
+
+
+def snapshots(tx: Tx, id: str) -> tuple[bytes | None, bytes | None, bytes | None, str | None]:
+    """(raw, canonical, payload, modified) of an exception."""
+    row = tx.one("SELECT raw, canonical, payload, modified FROM exceptions WHERE id = ?", (id,))
+    return (row[0], row[1], row[2], row[3]) if row else (None, None, None, None)
+
+
+def raw_of(tx: Tx, flow: str, keys: Iterable[str]) -> dict[str, tuple[bytes | None, str | None]]:
+    """Stored raw records of live exceptions by key: (raw, modified)."""
+    sql = f"SELECT key, raw, modified FROM exceptions WHERE flow = ? AND state IN {LIVE} AND key IN (…)"
+    return {row[0]: (row[1], row[2]) for row in tx.by_keys(sql, (flow,), keys)}

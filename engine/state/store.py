@@ -1,0 +1,200 @@
+"""The state's database: SQLite (WAL) by default, PostgreSQL by URL. Transactions are explicit and short."""
+
+from __future__ import annotations
+
+import secrets
+import string
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from engine.sdk.errors import CrosswalkError, Problem
+
+T = TypeVar("T")
+CHUNK = 500
+Row = tuple[Any, ...]
+
+
+class StateError(CrosswalkError):
+    """The state cannot be used."""
+
+
+class StaleState(CrosswalkError):
+    """Somebody else changed the row since it was read."""
+
+
+def instant(moment: datetime | None = None) -> str:
+    """An instant as the state keeps it: sortable text in UTC with microseconds."""
+    return (moment or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def new_id(prefix: str) -> str:
+    """A short id that sorts by time: `r-20261120-101502-x7k2a`."""
+    tail = "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(6))
+    return f"{prefix}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{tail}"
+
+
+class Tx:
+    """One open transaction. Statements take `?` for values, whatever the database."""
+
+    def __init__(self, connection: Connection, style: str) -> None:
+        self.connection, self.style = connection, style
+
+    def _sql(self, sql: str) -> str:
+        return sql if self.style == "qmark" else sql.replace("%", "%%").replace("?", "%s")
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+        """All rows of a query."""
+        return [tuple(row) for row in self.connection.exec_driver_sql(self._sql(sql), tuple(values))]
+
+    def stream(self, sql: str, values: Sequence[Any] = ()) -> Iterator[Row]:
+        """Rows one by one, without holding them all."""
+        result = self.connection.execution_options(stream_results=True).exec_driver_sql(self._sql(sql), tuple(values))
+        for row in result:
+            yield tuple(row)
+
+    def one(self, sql: str, values: Sequence[Any] = ()) -> Row | None:
+        """The first row, or None."""
+        row = self.connection.exec_driver_sql(self._sql(sql), tuple(values)).first()
+        return tuple(row) if row is not None else None
+
+    def run(self, sql: str, values: Sequence[Any] = ()) -> int:
+        """A statement; the number of rows that it changed."""
+        return self.connection.exec_driver_sql(self._sql(sql), tuple(values)).rowcount
+
+    def many(self, sql: str, rows: Sequence[Row]) -> None:
+        """One statement for many rows of values."""
+        if rows:
+            self.connection.exec_driver_sql(self._sql(sql), list(rows))
+
+    def by_keys(self, sql: str, before: Sequence[Any], keys: Iterable[Any]) -> Iterator[Row]:
+        """Rows of a query whose `IN (…)` takes the keys, in chunks that every database accepts."""
+        wanted = list(dict.fromkeys(keys))
+        for start in range(0, len(wanted), CHUNK):
+            chunk = wanted[start : start + CHUNK]
+            marks = ", ".join("?" * len(chunk))
+            yield from self.rows(sql.replace("(…)", f"({marks})"), (*before, *chunk))
+
+    def now(self) -> str:
+        """The database's own time."""
+        if self.connection.dialect.name == "postgresql":
+            row = self.one("SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')")
+        else:
+            row = self.one("SELECT strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')")
+        assert row is not None
+        return str(row[0])
+
+
+class Store:
+    """An open state. Threads may share it; each transaction has a connection of its own."""
+
+    def __init__(self, engine: Engine, url: str) -> None:
+        self.engine, self.url = engine, url
+        self.sqlite = engine.dialect.name == "sqlite"
+        self.style = engine.dialect.paramstyle if self.sqlite else "format"
+        self.crashpoint: Callable[[str], None] = lambda name: None
+        self._write = threading.Lock()
+
+    @classmethod
+    def open(cls, url: str, folder: Path, *, upgrade: bool = True) -> Store:
+        """Open the state, making it where it is new.
+
+        Raises:
+            StateError: S700 not reachable, S701 driver missing, S702 made by a newer version, S703 needs
+            `crosswalk state upgrade`.
+        """
+        from engine.state.migrations import prepare
+
+        try:
+            parsed = make_url(url)
+        except SQLAlchemyError:
+            raise StateError(
+                Problem("S700", "`state` is not a database URL", None, "write sqlite:///path or postgresql://…")
+            ) from None
+        if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
+            path = folder / str(parsed.database)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            parsed = parsed.set(database=str(path))
+        if parsed.drivername == "postgresql":
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        try:
+            options: dict[str, Any] = (
+                {"poolclass": NullPool} if parsed.get_backend_name() == "sqlite" else {"pool_size": 8}
+            )
+            engine = create_engine(parsed, hide_parameters=True, **options)
+        except (ModuleNotFoundError, NoSuchModuleError):
+            hint = "run: pip install 'crosswalk[postgres]'"
+            raise StateError(Problem("S701", f"no driver for {parsed.drivername} is installed", None, hint)) from None
+        if engine.dialect.name == "sqlite":
+            event.listen(engine, "connect", _sqlite_settings)
+        store = cls(engine, parsed.render_as_string(hide_password=True))
+        try:
+            prepare(store, upgrade=upgrade)
+        except DBAPIError as error:
+            engine.dispose()
+            reason = str(error.orig).strip().splitlines()[0] if error.orig else "no answer"
+            raise StateError(Problem("S700", f"the state at {store.url} cannot be opened: {reason}", None,
+                                     "start the database, or correct `state` in crosswalk.yaml")) from None  # fmt: skip
+        return store
+
+    @contextmanager
+    def begin(self, name: str = "", *, durable: bool = False) -> Iterator[Tx]:
+        """A writing transaction; commits at the end, rolls back on an error.
+
+        durable: on SQLite the commit waits for the disk (what must survive before bytes leave).
+        """
+        with self._write if self.sqlite else _nothing(), self.engine.connect() as connection:
+            if self.sqlite:
+                if durable:
+                    connection.exec_driver_sql("PRAGMA synchronous=FULL")
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            tx = Tx(connection, self.style)
+            try:
+                yield tx
+            except BaseException:
+                connection.rollback()
+                raise
+            if name:
+                self.crashpoint(f"before commit:{name}")
+            connection.commit()
+            if name:
+                self.crashpoint(f"after commit:{name}")
+
+    @contextmanager
+    def read(self) -> Iterator[Tx]:
+        """A reading transaction: one consistent view."""
+        with self.engine.connect() as connection:
+            if self.sqlite:
+                connection.exec_driver_sql("BEGIN")
+            yield Tx(connection, self.style)
+            connection.rollback()
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+def _sqlite_settings(connection: Any, _: Any) -> None:
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=NORMAL",
+        "busy_timeout=60000",
+        "cache_size=-16000",
+        "temp_store=MEMORY",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()

@@ -15,7 +15,8 @@ from engine.compile.functions import FunctionFault
 from engine.compile.rules import MISSING, Generated, build, key_text
 from engine.spec.mapping import FieldRule, Given
 
-PATH = tuple[str, ...]
+AMBIGUOUS: Any = type("Ambiguous", (), {"__repr__": lambda self: "ambiguous"})()
+"""What a link slot answers where several records could be meant."""
 
 
 class Inbound(Body):
@@ -32,7 +33,9 @@ class Inbound(Body):
         if self.model.per:
             for name, rule in self.model.per.items():
                 self.per(rule, name, ("per", name))
-        self.namespace.update(M=MISSING, CastFault=CastFault, FunctionFault=FunctionFault, key_text=key_text)
+        self.namespace.update(
+            AMBIGUOUS=AMBIGUOUS, M=MISSING, CastFault=CastFault, FunctionFault=FunctionFault, key_text=key_text
+        )
         self.namespace.update(scaled=scaled, rounded=rounded, money_of=money_of, Fault=(CastFault, FunctionFault))
         return build("inbound", "rec, env, links, faults", self.writer, "out", self.namespace)
 

@@ -112,7 +112,7 @@ def compile_sync(document: Document, registry: Registry, describe: Describe | No
     assert source is not None and checks is not None and collects is not None
     found = tuple(target for target in targets if target is not None)
     plan = SyncPlan(document.name, document, flow, schema, source, checks, found, collects, b"")
-    plan.documents = _documents(plan, registry)
+    plan.documents = _printable(_documents(plan, registry))
     plan.logic = digest(plan.documents)
     plan.follows = _follows(plan)
     return plan
@@ -220,3 +220,13 @@ def _follows(plan: SyncPlan) -> bool:
     if any(one is not None and (one.follows or "now" in one.functions) for one in expressions):
         return True
     return inbound.uses_clock or any(target.mapping.uses_clock for target in plan.targets)
+
+
+def _printable(documents: Any) -> Any:
+    """Documents as JSON: keys that are no text (typed value maps) become text with their type."""
+    if isinstance(documents, dict):
+        return {
+            key if isinstance(key, str) else f"!{type(key).__name__} {key}": _printable(value)
+            for key, value in documents.items()
+        }
+    return [_printable(one) for one in documents] if isinstance(documents, (list, tuple)) else documents

@@ -1,0 +1,229 @@
+"""`crosswalk`: the command line. Commands are thin; text goes to stdout, logs and progress to stderr.
+
+Heavy parts are imported by the command that needs them, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from engine.sdk.errors import CrosswalkError, Problem, as_json
+
+if TYPE_CHECKING:
+    from engine.run.runner import Runner
+    from engine.spec.workspace import Workspace
+    from engine.state.store import Store
+
+COMMANDS = {
+    "demo": "engine.cli.demo", "sandbox": "engine.cli.demo",
+    "init": "engine.cli.author", "new": "engine.cli.author", "validate": "engine.cli.author", "show": "engine.cli.author",
+    "mapping": "engine.cli.preview", "test": "engine.cli.preview",
+    "plan": "engine.cli.operate", "run": "engine.cli.operate", "runs": "engine.cli.operate",
+    "exceptions": "engine.cli.exceptions",
+    "links": "engine.cli.records", "trace": "engine.cli.records", "explain": "engine.cli.records",
+    "connectors": "engine.cli.care", "state": "engine.cli.care", "doctor": "engine.cli.care",
+}  # fmt: skip
+
+
+class Context:
+    """What a command is given: the workspace, its state, and how to answer."""
+
+    def __init__(self) -> None:
+        self.folder: Path | None = None
+        self.environment: str | None = None
+        self.json = False
+        self.debug = False
+        self._workspace: Workspace | None = None
+        self._store: Store | None = None
+
+    @property
+    def workspace(self) -> Workspace:
+        """The workspace; opened once."""
+        if self._workspace is None:
+            from engine.spec.workspace import Workspace
+
+            self._workspace = Workspace.open(self.folder, self.environment)
+            self._workspace.sandbox = self._sandbox
+        return self._workspace
+
+    def _sandbox(self, name: str) -> str:
+        """`${sandbox:system}` and `${sandbox:system.setting}`: the bundled fake systems, started when first asked for."""
+        from engine.cli.sandboxes import setting
+
+        return setting(self.workspace.folder, name)
+
+    @property
+    def store(self) -> Store:
+        """The state; opened once, closed with the command."""
+        if self._store is None:
+            from engine.state.store import Store
+
+            self._store = Store.open(self.workspace.settings.state, self.workspace.folder)
+            click.get_current_context().find_root().call_on_close(self._store.close)
+        return self._store
+
+    def runner(self, progress: Any = None) -> Runner:
+        """Runs flows of the workspace on its state."""
+        from engine.run.runner import Runner
+
+        return Runner(self.workspace, self.store, progress)
+
+    def answer(self, value: Any, text: Callable[[], None]) -> None:
+        """One JSON object for programs, or text for people."""
+        if self.json:
+            from engine.sdk.record import encode_json
+
+            click.echo(encode_json(value).decode())
+        else:
+            text()
+
+
+pass_context = click.make_pass_decorator(Context, ensure=True)
+
+
+def common(command: Any) -> Any:
+    """The options that every command takes."""
+
+    def folder(context: click.Context, _: Any, value: Path | None) -> None:
+        state = context.ensure_object(Context)
+        state.folder = value if value is not None else state.folder
+
+    def environment(context: click.Context, _: Any, value: str | None) -> None:
+        state = context.ensure_object(Context)
+        state.environment = value or state.environment
+
+    def flag(name: str) -> Any:
+        def put(context: click.Context, _: Any, value: bool) -> None:
+            state = context.ensure_object(Context)
+            setattr(state, name, getattr(state, name) or value)
+
+        return put
+
+    options = [
+        click.option("--workspace", type=click.Path(path_type=Path, file_okay=False), callback=folder, expose_value=False,
+                     is_eager=True, help="Folder with crosswalk.yaml; the nearest parent otherwise."),
+        click.option("--env", callback=environment, expose_value=False, help="Environment of crosswalk.yaml."),
+        click.option("--json", is_flag=True, callback=flag("json"), expose_value=False, is_eager=True,
+                     help="Answer with one JSON object."),
+        click.option("--debug", is_flag=True, callback=flag("debug"), expose_value=False, help="Show stack traces."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+class Lazy(click.Group):
+    """Commands by name; each is imported when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        module = COMMANDS.get(cmd_name)
+        if module is None:
+            return None
+        found: click.Command = getattr(import_module(module), cmd_name)
+        return found
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        from engine.sdk.errors import nearest
+
+        if args and args[0] not in COMMANDS:
+            raise click.UsageError(f"there is no command {args[0]!r}: {nearest(args[0], COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, SUMMARIES[name]) for name in COMMANDS])
+
+
+SUMMARIES = {
+    "demo": "Create and run a quote-to-cash workspace on the bundled sandbox systems.",
+    "sandbox": "The bundled fake systems: start, edit.",
+    "init": "Start a workspace.",
+    "new": "Scaffold a flow, mapping, schema, connector or test.",
+    "validate": "Every static check; opens no connection.",
+    "show": "Print a document as it will really run.",
+    "mapping": "Preview a mapping on a record; its field coverage.",
+    "test": "Run the workspace's tests.",
+    "plan": "What a run would change; writes nothing.",
+    "run": "Run flows.",
+    "runs": "Runs: list, show, resume.",
+    "exceptions": "Records that need a person: list, show, replay, discard.",
+    "links": "The crosswalk: find, add, remove.",
+    "trace": "A record's journey across systems.",
+    "explain": "Where a value came from.",
+    "connectors": "Connections: list, describe, check.",
+    "state": "The state's database: upgrade, backup, prune.",
+    "doctor": "Look the installation over.",
+}
+
+
+@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="crosswalk", prog_name="crosswalk")
+@common
+def main() -> None:
+    """Keep CRM, PSA, ERP, HR and expense systems in step, from YAML.
+
+    \b
+      crosswalk demo            see it work on bundled systems
+      crosswalk init DIR        start a workspace
+      crosswalk plan FLOW       see what a run would change
+      crosswalk run FLOW        run it
+    """
+
+
+def run() -> None:
+    """The console script: every error becomes one line and an exit code; no stack trace without --debug."""
+    context = Context()
+    try:
+        result = main.main(standalone_mode=False, obj=context)
+        code = result if isinstance(result, int) else 0
+    except CrosswalkError as error:
+        code = report(context, error)
+    except click.exceptions.Exit as stop:
+        code = stop.exit_code
+    except click.UsageError as error:
+        hint = f"see `{error.ctx.command_path} --help`" if error.ctx else "see `crosswalk --help`"
+        code = report(context, CrosswalkError(Problem("X900", error.format_message(), None, hint)), 2)
+    except click.ClickException as error:
+        code = report(context, CrosswalkError(Problem("X900", error.format_message())), 2)
+    except (KeyboardInterrupt, click.Abort):
+        code = report(context, CrosswalkError(Problem("X905", "stopped", None, "run it again to go on from here")))
+    except BrokenPipeError:
+        sys.stderr.close()
+        code = 1
+    except Exception as error:
+        if context.debug:
+            raise
+        text = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+        code = report(context, CrosswalkError(Problem("X999", f"a fault of crosswalk itself: {text}", None,
+                                                      "run it with --debug and report what it prints")))  # fmt: skip
+    sys.exit(code)
+
+
+def report(context: Context, error: CrosswalkError, code: int | None = None) -> int:
+    """Print an error as its lines, or as JSON; the exit code."""
+    if context.debug:
+        import traceback
+
+        traceback.print_exception(error, file=sys.stderr)
+    if context.json or "--json" in sys.argv:
+        from engine.sdk.record import encode_json
+
+        click.echo(encode_json(as_json(error)).decode())
+    else:
+        for problem in error.problems:
+            click.echo(printable(str(problem)), err=True)
+    return error.exit_code if code is None else code
+
+
+def printable(text: str) -> str:
+    """Text for a terminal: control characters (escape sequences in data) become visible marks."""
+    return "".join(one if one.isprintable() or one in "\n\t" else f"\\x{ord(one):02x}" for one in text)

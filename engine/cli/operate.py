@@ -1,0 +1,283 @@
+"""`plan`, `run`, `runs`: what would change, changing it, and what was changed."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import click
+
+from engine.cli.main import Context, common, pass_context, printable
+from engine.sdk.errors import Position, Problem, UsageError
+from engine.sdk.record import Fields
+
+ORDER = ("failed", "cancelled"), ("held", "skipped"), ("partial",)
+CODES = (1, 4, 3)
+
+
+def exit_code(states: list[str], moved: bool = False) -> int:
+    """Several runs: 1 before 4 before 3 before 0."""
+    for names, code in zip(ORDER, CODES, strict=True):
+        if any(state in names for state in states) or (code == 4 and moved):
+            return code
+    return 0
+
+
+def _progress(name: str, counts: Any) -> None:
+    if sys.stderr.isatty():
+        read = counts.records["read"]
+        click.echo(f"\r{name}: {read:,} read, {counts.records['quarantined']:,} quarantined", nl=False, err=True)
+
+
+def _flows(context: Context, names: tuple[str, ...]) -> list[str]:
+    known = context.workspace.names("flow")
+    if not names:
+        raise UsageError(Problem("X900", "no flow is named", None, f"known: {', '.join(known) or 'none'}"))
+    for name in names:
+        context.workspace.document("flow", name)
+    return list(names)
+
+
+def _options(**given: Any) -> Any:
+    from engine.run.session import Options
+
+    return Options(**given)
+
+
+@click.command()
+@click.argument("flows", nargs=-1)
+@click.option("--save", type=click.Path(path_type=Path, dir_okay=False), help="Keep the plan for `run --plan`.")
+@click.option("--full", is_flag=True, help="Read everything, not only what changed.")
+@click.option("--limit", type=click.IntRange(min=1), help="Read so many records.")
+@click.option("--record", "records", multiple=True, help="Only this record: canonical id or connection:native_id.")
+@common
+@pass_context
+def plan(context: Context, flows: tuple[str, ...], save: Path | None, full: bool, limit: int | None,
+         records: tuple[str, ...]) -> int:  # fmt: skip
+    """What a run would create, update (old → new), delete and quarantine. Writes nothing.
+
+    \b
+      crosswalk plan clients
+      crosswalk plan clients --save today.plan && crosswalk run clients --plan today.plan
+    """
+    from engine.run.plan import save_plan
+
+    runner, plans, failed = context.runner(_progress), [], []
+    for name in _flows(context, flows):
+        result = runner.run(name, _options(plan=True, full=full, limit=limit, records=records))
+        told = {key: value for key, value in result.run.items() if key not in ("run", "started_at", "finished_at")}
+        plans.append({**told, "logic": result.logic, "changes": result.changes})
+        failed += [told] if told["state"] == "failed" else []
+    if save is not None:
+        save_plan(save, plans)
+    shown = [
+        {**{key: value for key, value in one.items() if key != "logic"},
+         "changes": [{key: value for key, value in change.items() if key != "planned"} for change in one["changes"]]}
+        for one in plans
+    ]  # fmt: skip
+    context.answer({"plans": shown}, lambda: [_show_plan(one) for one in shown] and None)
+    return 1 if failed else 0
+
+
+def _show_plan(told: Fields) -> None:
+    click.echo(f"{told['flow']}: {told['created']} to create, {told['updated']} to update, {told['deleted']} to delete, "
+               f"{told['unchanged']} unchanged, {told['quarantined']} to quarantine, {told['skipped']} skipped")  # fmt: skip
+    marks = {"create": "+", "update": "~", "delete": "-", "deactivate": "-"}
+    for change in told["changes"][:200]:
+        click.echo(f"  {marks[change['operation']]} {change['target']} {printable(str(change['key']))}")
+        for name, (old, new) in change["fields"].items():
+            arrow = f"{_value(old)} → " if change["operation"] == "update" else ""
+            click.echo(f"      {name}: {arrow}{_value(new)}")
+    if len(told["changes"]) > 200:
+        click.echo(f"  … and {len(told['changes']) - 200} more (all of them with --json)")
+    _end(told)
+
+
+def _value(value: Any) -> str:
+    from engine.compile.casts import shown
+
+    if isinstance(value, (dict, list)):
+        from engine.sdk.record import encode_json
+
+        return printable(encode_json(value).decode()[:100])
+    return "null" if value is None else printable(shown(value))
+
+
+def _end(told: Fields) -> None:
+    if told.get("held_because"):
+        click.echo(f"  {told['state']}: {told['held_because']}")
+    if told.get("error"):
+        error = told["error"]
+        click.echo(f"  {error['code']} {error['at'] or ''} {error['message']}".replace("  ", " "))
+
+
+@click.command()
+@click.argument("flows", nargs=-1)
+@click.option("--full", is_flag=True, help="Read everything, not only what changed.")
+@click.option("--since", help="Read what was modified at or after this instant.")
+@click.option("--until", help="Read what was modified before this instant.")
+@click.option("--limit", type=click.IntRange(min=1), help="Read so many records.")
+@click.option("--record", "records", multiple=True, help="Only this record: canonical id or connection:native_id.")
+@click.option("--plan", "plan_file", type=click.Path(path_type=Path, dir_okay=False), help="Write only what a saved plan has.")
+@common
+@pass_context
+def run(context: Context, flows: tuple[str, ...], full: bool, since: str | None, until: str | None, limit: int | None,
+        records: tuple[str, ...], plan_file: Path | None) -> int:  # fmt: skip
+    """Run flows, one after the other.
+
+    \b
+      crosswalk run clients time-to-erp
+      crosswalk run time-to-erp --record psa:123 --json
+    """
+    planned: dict[str, Any] = {}
+    if plan_file is not None:
+        from engine.run.plan import load_plan
+
+        planned = load_plan(plan_file)
+        flows = flows or tuple(planned)
+    runner = context.runner(_progress)
+    _stop_gently(runner)
+    told: list[Fields] = []
+    moved: list[Fields] = []
+    for name in _flows(context, flows):
+        options = _options(full=full, since=since, until=until, limit=limit, records=records)
+        if plan_file is not None:
+            if name not in planned:
+                raise UsageError(Problem("X903", f"the plan has nothing for {name!r}", Position(plan_file.name), "plan it first"))
+            options.moved, options.only = frozenset([planned[name][0]]), planned[name][1]
+        result = runner.run(name, options)
+        told.append(result.run)
+        moved += [{"flow": name, **one} for one in result.moved]
+        if runner.cancelled.is_set():
+            break
+    answer: Fields = {"runs": told}
+    if plan_file is not None:
+        answer["moved"] = moved
+    context.answer(answer, lambda: _show_runs(told, moved))
+    return exit_code([str(one["state"]) for one in told], bool(moved))
+
+
+def _stop_gently(runner: Any) -> None:
+    """Ctrl-C ends the run after the batch at hand; a second one ends it at once."""
+
+    def stop(number: int, frame: Any) -> None:
+        if runner.cancelled.is_set():
+            raise KeyboardInterrupt
+        runner.cancelled.set()
+        click.echo("\nfinishing the batch at hand; press Ctrl-C again to stop at once", err=True)
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+
+
+def _show_runs(told: list[Fields], moved: list[Fields]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for name in ("flow", "state"):
+        table.add_column(name)
+    names = ("read", "created", "updated", "unchanged", "deleted", "quarantined", "waiting", "skipped")
+    for name in names:
+        table.add_column(name, justify="right")
+    for one in told:
+        table.add_row(one["flow"], one["state"], *[f"{one[name]:,}" for name in names])
+    Console(width=140 if not sys.stdout.isatty() else None).print(table)
+    for one in told:
+        _end(one)
+        if one["quarantined"]:
+            click.echo(f"  {one['quarantined']} records of {one['flow']} wait: crosswalk exceptions list --flow {one['flow']}")
+    for one in moved:
+        click.echo(f"  moved since the plan: {one['flow']} {one['target']} {one['key']}")
+
+
+@click.group()
+@common
+def runs() -> None:
+    """Runs: what happened, and going on after a hold."""
+
+
+@runs.command("list")
+@click.option("--flow", help="Runs of one flow.")
+@click.option("--limit", default=20, show_default=True)
+@common
+@pass_context
+def list_runs(context: Context, flow: str | None, limit: int) -> None:
+    """The latest runs."""
+    from engine.state import runs as state
+
+    with context.store.read() as tx:
+        found = state.listed(tx, flow, limit)
+    rows = [_run_json(one) for one in found]
+
+    def text() -> None:
+        for one in rows:
+            click.echo(f"{one['run']}  {one['state']:<10} {one['flow']}  read {one.get('read', 0)}  {one['started_at']}")
+        if not rows:
+            click.echo("no run yet")
+
+    context.answer({"runs": rows}, text)
+
+
+def _run_json(one: Any) -> Fields:
+    counts = dict(one.counts)
+    return {"run": one.id, "flow": one.flow, "state": one.state, "trigger": one.trigger, **counts,
+            "held_because": one.held_because, "error": one.error, "started_at": one.started_at,
+            "finished_at": one.finished_at}  # fmt: skip
+
+
+def _run_of(context: Context, id: str) -> Any:
+    from engine.state import runs as state
+
+    with context.store.read() as tx:
+        found = state.get(tx, id)
+    if found is None:
+        raise UsageError(Problem("X906", f"there is no run {id!r}", None, "see `crosswalk runs list`"))
+    return found
+
+
+@runs.command("show")
+@click.argument("run")
+@common
+@pass_context
+def show_run(context: Context, run: str) -> None:
+    """One run."""
+    told = _run_json(_run_of(context, run))
+
+    def text() -> None:
+        for name, value in told.items():
+            if name != "targets":
+                click.echo(f"{name}: {_value(value)}")
+        for target, counts in (told.get("targets") or {}).items():
+            click.echo(f"  {target}: " + ", ".join(f"{value} {name}" for name, value in counts.items() if value))
+
+    context.answer({"run": told}, text)
+
+
+@runs.command("resume")
+@click.argument("run")
+@click.option("--approve", is_flag=True, help="Lift the guard up to the figures shown.")
+@common
+@pass_context
+def resume(context: Context, run: str, approve: bool) -> int:
+    """Run a held flow again; --approve lets it go on over the limit that it met."""
+    import re
+
+    from engine.state import audit
+
+    held = _run_of(context, run)
+    if held.state != "held":
+        raise UsageError(Problem("X907", f"the run is {held.state}, not held", None, f"run it: crosswalk run {held.flow}"))
+    if not approve:
+        raise UsageError(Problem("X907", f"it is held: {held.held_because}", None, "look at it, then add --approve"))
+    match = re.match(r"guard `(\w+).*?(?:\((\d+)%\))?$", held.held_because or "")
+    guard = match[1] if match else "errors"
+    share = (Decimal(match[2]) + 1) / 100 if match and match[2] else Decimal(1)
+    with context.store.begin("approve") as tx:
+        audit.append(tx, "operator", "runs resume --approve", run, {"guard": guard, "up_to": share})
+    result = context.runner(_progress).run(held.flow, _options(approved={guard: share}, trigger=f"resume {run}"))
+    context.answer({"runs": [result.run]}, lambda: _show_runs([result.run], []))
+    return exit_code([str(result.run["state"])])

@@ -1,0 +1,273 @@
+"""What each target is to get: the payload against the ledger. Unchanged payloads are never sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from engine.compile.functions import FunctionFault
+from engine.compile.mapping import Direction
+from engine.compile.operators import true
+from engine.compile.rules import LinkSlot, key_text
+from engine.compile.sync import SyncPlan, TargetPlan
+from engine.run.items import Delivery, Item, Trouble, going
+from engine.run.session import Session
+from engine.sdk.errors import Problem
+from engine.sdk.record import Fields, Record, decode_json, digest, same
+from engine.state import ledger, links, operations
+
+
+def diff_items(session: Session, plan: SyncPlan, items: list[Item], slots: dict[str, list[LinkSlot]]) -> None:
+    """Deliveries of every item for every target."""
+    live = [item for item in going(items) if item.canonical_id is not None]
+    taken: set[int] = set()
+    for target in plan.targets:
+        _for_target(session, plan, target, live, slots[target.name], taken)
+    if plan.targets:
+        for item in live:
+            if id(item) not in taken and not item.deleted and not item.left and item.trouble is None:
+                problem = Problem(
+                    "E440", f"{item.key}: no target's `when` admits it", plan.targets[0].at, "widen one, or use `where`"
+                )
+                item.stop("map_out", problem, "check")
+
+
+def _for_target(
+    session: Session, plan: SyncPlan, target: TargetPlan, items: list[Item], slots: list[LinkSlot], taken: set[int]
+) -> None:
+    object, ids = target.mapping.model.object or "", [str(item.canonical_id) for item in items]
+    known = ledger.get(session.tx, target.connection, object, target.mapping.name, ids)
+    native = links.by_canonical(session.tx, target.connection, plan.schema.entity, ids, object)
+    busy = operations.open_for(session.tx, target.connection, object, ids) if target.info.write_class != "A" else {}
+    parts_of: dict[str, list[str]] = {}
+    for known_id, part in known:
+        parts_of.setdefault(known_id, []).append(part)
+    for slot in slots:
+        slot.clear()
+    fresh: list[tuple[Item, Delivery]] = []
+    for item in items:
+        id_ = str(item.canonical_id)
+        if _admits(session, target, item):
+            taken.add(id(item))
+            wanted = _parts(target, item)
+        else:
+            wanted = []
+            if item.trouble is not None:
+                continue
+        for part in dict.fromkeys([*wanted, *parts_of.get(id_, ())]):
+            delivery = Delivery(target, part, known=known.get((id_, part)))
+            link = next((one for one in native.get(id_, ()) if one.part == part), None)
+            delivery.native = link.native_id if link and link.state == "live" else None
+            item.deliveries.append(delivery)
+            if (id_, part) in busy:
+                _wait_for_open(delivery, busy[id_, part])
+            elif item.deleted:
+                _ending(delivery, target.on_delete, target)
+            elif part not in wanted:
+                _ending(delivery, target.on_leave if not wanted else "deactivate", target)
+            else:
+                _outward(session, target.mapping.outbound, item, delivery, slots)
+                if delivery.trouble is None:
+                    fresh.append((item, delivery))
+    _decide(session, plan, target, fresh)
+
+
+def _admits(session: Session, target: TargetPlan, item: Item) -> bool:
+    if item.deleted:
+        return True
+    if item.left:
+        return False
+    if target.when is None:
+        return True
+    session.env.followed.clear()
+    try:
+        return true(target.when.evaluate(item.merged, session.env))
+    except FunctionFault as fault:
+        problem = Problem("E406", f"when: {fault}", target.when.at, "correct the expression, or the record")
+        item.stop("map_out", problem, "mapping", reads=tuple(session.env.followed))
+        return False
+
+
+def _parts(target: TargetPlan, item: Item) -> list[str]:
+    per = target.mapping.per
+    if per is None or item.deleted:
+        return [""] if per is None else []
+    return [part for part in (key_text(one) for one in item.merged.get(per) or ()) if part]
+
+
+def _wait_for_open(delivery: Delivery, other: operations.Open) -> None:
+    """Another write of this record has no known end: it comes first."""
+    problem = Problem(
+        "E441", f"an earlier {other.kind} of it has no known outcome yet", delivery.target.at,
+        "the next run looks for it and goes on",
+    )  # fmt: skip
+    delivery.trouble = Trouble("deliver", problem, "in_doubt", "waiting")
+
+
+def _ending(delivery: Delivery, how: str, target: TargetPlan) -> None:
+    """A record that was deleted, or that left: what the target is to do with its copy."""
+    if how in ("ignore", "keep") or delivery.native is None or (delivery.known and delivery.known.state != "delivered"):
+        return
+    if how == "delete":
+        delivery.kind = "delete"
+    elif not target.mapping.deactivate:
+        problem = Problem("E442", "the mapping does not say how to deactivate", target.mapping.document.at("deleted"),
+                          "add `deleted: { set: … }`")  # fmt: skip
+        delivery.trouble = Trouble("map_out", problem, "mapping")
+    else:
+        delivery.kind, delivery.changes = "update", dict(target.mapping.deactivate)
+        delivery.payload, delivery.counted = dict(target.mapping.deactivate), "deactivated"
+
+
+def _outward(
+    session: Session, direction: Direction | None, item: Item, delivery: Delivery, slots: Sequence[LinkSlot]
+) -> None:
+    assert direction is not None
+    payload, once, faults = direction.outward(item.merged, session.env, slots, delivery.part)
+    hard = [fault for fault in faults if fault[1] != "later"]
+    delivery.later = len(hard) != len(faults)
+    if hard:
+        problem, exception_class = direction.problem(hard[0])
+        reads = tuple((entity, str(fault[2])) for fault in hard if fault[1] in ("reference", "wait")
+                      for entity in fault[3].split(" or "))  # fmt: skip
+        waiting = all(fault[1] == "wait" for fault in hard)
+        delivery.trouble = Trouble("map_out", problem, exception_class, "waiting" if waiting else "open", reads=reads)
+        return
+    before = decode_json(delivery.known.fields) if delivery.known else {}
+    delivery.before = before
+    delivery.payload = without_nulls(payload, before, direction.clears)
+    delivery.once = without_nulls(once, {}, direction.clears)
+    delivery.hash = digest(delivery.payload)
+
+
+def without_nulls(payload: Fields, before: Fields, clears: frozenset[str], path: str = "") -> Fields:
+    """Null is sent once a value had been delivered, or where the rule says `on_null: clear`; else it is left out."""
+    found: Fields = {}
+    for name, value in payload.items():
+        here = f"{path}.{name}".strip(".")
+        if value is None:
+            if name in before or here in clears:
+                found[name] = None
+        elif isinstance(value, dict):
+            inner = before.get(name)
+            kept = without_nulls(value, inner if isinstance(inner, dict) else {}, clears, here)
+            if kept or not value:
+                found[name] = kept
+        else:
+            found[name] = value
+    return found
+
+
+def _decide(session: Session, plan: SyncPlan, target: TargetPlan, pairs: list[tuple[Item, Delivery]]) -> None:
+    """Create, update, or nothing. Records that are linked but were never delivered are compared with what is there."""
+    unknown: list[tuple[Item, Delivery]] = []
+    for item, delivery in pairs:
+        known = delivery.known
+        if target.operation == "append":
+            if known is None or known.hash != delivery.hash:
+                delivery.kind = "append"
+            else:
+                delivery.counted = "unchanged"
+        elif known is not None and known.state == "delivered":
+            _against_ledger(target, delivery)
+        elif delivery.native is not None:
+            unknown.append((item, delivery))
+        else:
+            delivery.kind = "create"
+    creating = [pair for pair in pairs if pair[1].kind == "create"]
+    if creating and target.match and target.operation != "create":
+        unknown += _adopt(session, plan, target, creating)
+    _compare_with_target(session, target, [pair for pair in unknown if not pair[1].adopted or not pair[1].before])
+    for _, delivery in pairs:
+        if delivery.kind == "create":
+            if target.operation == "update":
+                delivery.kind, delivery.counted = None, "skipped"
+            elif target.info.write_class == "A" and "upsert" in target.info.operations and target.operation == "upsert":
+                delivery.kind = "upsert"
+
+
+def _against_ledger(target: TargetPlan, delivery: Delivery) -> None:
+    assert delivery.known is not None
+    changes = changed(delivery.payload, delivery.before) if delivery.known.hash != delivery.hash else {}
+    if not changes or target.operation == "create":
+        delivery.counted = "unchanged"
+    else:
+        delivery.kind, delivery.changes = "update", changes
+        delivery.native = delivery.native or delivery.known.native_id
+
+
+def changed(payload: Fields, before: Fields) -> Fields:
+    """Top-level fields that differ from what was delivered."""
+    return {name: value for name, value in payload.items() if name not in before or not same(value, before[name])}
+
+
+def _adopt(
+    session: Session, plan: SyncPlan, target: TargetPlan, pairs: list[tuple[Item, Delivery]]
+) -> list[tuple[Item, Delivery]]:
+    """Existing target records that match are adopted before any create; several go to review."""
+    adopted: list[tuple[Item, Delivery]] = []
+    connector = session.connectors[target.connection]
+    left = pairs
+    for rule in target.match:
+        asked, criteria = [], []
+        for item, delivery in left:
+            wanted = _criterion(target, rule, delivery)
+            if wanted is not None:
+                asked.append((item, delivery))
+                criteria.append(wanted)
+        if not criteria:
+            continue
+        for (item, delivery), found in zip(asked, connector.find(target.info.name, criteria), strict=True):
+            if len(found) > 1:
+                keys = ", ".join(record.key for record in found[:5])
+                problem = Problem("E413", f"{item.key}: several records of {target.name} match it: {keys}", target.at,
+                                  "merge them there, or link the right one by hand")  # fmt: skip
+                delivery.kind, delivery.trouble = None, Trouble("diff", problem, "ambiguous_match")
+            elif found:
+                delivery.kind, delivery.native, delivery.adopted = None, found[0].key, True
+                _against_found(delivery, found[0])
+                adopted.append((item, delivery))
+        left = [pair for pair in left if pair[1].kind == "create"]
+    return adopted
+
+
+def _criterion(target: TargetPlan, rule: tuple[str, ...], delivery: Delivery) -> Fields | None:
+    """A match rule in the target's own fields; None where a field has no value or no plain path."""
+    wanted: Fields = {}
+    record = delivery.record
+    for name in rule:
+        field: Any = target.mapping.model.fields.get(name)
+        path = field.to or field.from_ if field is not None else None
+        value = record.get(path) if isinstance(path, str) else None
+        if value in (None, "", {}, []):
+            return None
+        wanted[str(path)] = value
+    return wanted or None
+
+
+def _compare_with_target(session: Session, target: TargetPlan, pairs: list[tuple[Item, Delivery]]) -> None:
+    """Linked records without a ledger row: read what the target holds, send only what differs."""
+    wanted = [delivery.native for _, delivery in pairs if delivery.native is not None and not delivery.adopted]
+    if not wanted:
+        return
+    found = session.connectors[target.connection].get(target.info.name, wanted, tuple(target.mapping.reads))
+    for _, delivery in pairs:
+        if delivery.adopted or delivery.native is None:
+            continue
+        record = found.get(delivery.native)
+        if record is None:
+            delivery.kind = "create"
+        else:
+            _against_found(delivery, record)
+
+
+def _against_found(delivery: Delivery, record: Record) -> None:
+    changes = changed(delivery.payload, record.value)
+    changes = {
+        name: value for name, value in changes.items() if value is not None or record.value.get(name) is not None
+    }
+    delivery.before = {name: record.value.get(name) for name in delivery.payload}
+    if changes and delivery.target.operation != "create":
+        delivery.kind, delivery.changes = "update", changes
+    else:
+        delivery.counted = "unchanged"

@@ -1,0 +1,85 @@
+"""Guards: limits over which a run is held before it does harm."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from engine.compile.sync import SyncPlan
+from engine.run.items import Item
+from engine.run.session import Session
+from engine.sdk.errors import CrosswalkError, Problem
+from engine.state import links
+
+JUDGED_FROM = 100
+
+
+class Held(CrosswalkError):
+    """The run is held by a guard: nothing more is written, and it is over."""
+
+    exit_code = 4
+
+    def __init__(self, guard: str, reached: Decimal, message: str) -> None:
+        hint = "look at the figures; if they are right: crosswalk runs resume RUN --approve"
+        super().__init__(Problem("R610", message, None, hint))
+        self.guard, self.reached = guard, reached
+
+
+def known_at_start(session: Session, plan: SyncPlan) -> int:
+    """Links known before the run: what changes and deletes are measured against."""
+    return max(
+        (
+            links.count(session.tx, target.connection, target.mapping.model.object or "", plan.schema.entity)
+            for target in plan.targets
+        ),
+        default=0,
+    )
+
+
+def _over(session: Session, guard: str, limit: Decimal | None, part: int, whole: int) -> Decimal | None:
+    """The share reached, where it is over the limit and was not approved."""
+    if limit is None or part == 0:
+        return None
+    share = Decimal(part) / Decimal(max(whole, 1))
+    limit = max(limit, session.options.approved.get(guard, Decimal(0)))
+    return share if share > limit else None
+
+
+def judge_writes(session: Session, plan: SyncPlan, items: list[Item]) -> None:
+    """Before anything of a batch is sent: deletes and updates so far against what was known."""
+    deletes = updates = 0
+    for item in items:
+        for delivery in item.deliveries:
+            if delivery.trouble is None:
+                deletes += delivery.kind == "delete" or delivery.counted == "deactivated"
+                updates += delivery.kind == "update" and delivery.counted != "deactivated"
+    session.sent_deletes += deletes
+    session.sent_updates += updates
+    guard, known = plan.flow.guard, session.known_links
+    for name, limit, part in (
+        ("deletes", guard.deletes, session.sent_deletes),
+        ("changes", guard.changes, session.sent_updates),
+    ):
+        share = _over(session, name, limit, part, known)
+        if share is not None and limit is not None:
+            raise Held(name, share, f"guard `{name}: {limit:.0%}`: {part} of {known} known records ({share:.0%})")
+
+
+def judge_errors(session: Session, plan: SyncPlan, *, end: bool = False) -> None:
+    """Quarantined against read, from the 100th record on and at the end."""
+    read, bad = session.counts.records["read"], session.counts.records["quarantined"]
+    if read < JUDGED_FROM and not end:
+        return
+    limit = plan.flow.guard.errors
+    share = _over(session, "errors", limit, bad, read)
+    if share is not None and limit is not None:
+        raise Held(
+            "errors", share, f"guard `errors: {limit:.0%}`: {bad} of {read} records are quarantined ({share:.0%})"
+        )
+
+
+def judge_empty(session: Session, plan: SyncPlan, *, whole: bool) -> None:
+    """A source that was read whole and gave nothing is more likely broken than empty."""
+    empty = whole and session.counts.records["read"] == 0 and plan.flow.guard.empty_source == "hold"
+    if empty and "empty_source" not in session.options.approved:
+        message = f"guard `empty_source: hold`: {plan.source.connection} gave no record at all"
+        raise Held("empty_source", Decimal(1), message)

@@ -1,0 +1,152 @@
+"""An Item is one record's story so far: raw, canonical, what each target is to get, or the trouble it is in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from engine.compile.rules import Fault
+from engine.compile.sync import TargetPlan
+from engine.sdk.connector import Outcome
+from engine.sdk.errors import Problem
+from engine.sdk.record import Fields, Record
+from engine.state.canonical import Stored
+from engine.state.ledger import Delivered
+
+Stage = Literal["read", "map", "merge", "validate", "check", "map_out", "diff", "deliver", "commit"]
+COUNTS = ("created", "updated", "unchanged", "deleted")
+RECORDS = ("read", "quarantined", "waiting", "skipped")
+
+
+@dataclass(slots=True)
+class Trouble:
+    """Why a record left the line. state: open (a person must act) or waiting (it goes on by itself).
+
+    reads: (entity, canonical id or `connection:native id`) whose change tries the record again.
+    """
+
+    stage: Stage
+    problem: Problem
+    exception_class: str
+    state: str = "open"
+    queue: str | None = None
+    until: str | None = None
+    reads: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(slots=True)
+class Delivery:
+    """What one target is to get of a record. kind is None where nothing is to be sent."""
+
+    target: TargetPlan
+    part: str = ""
+    kind: str | None = None
+    payload: Fields = field(default_factory=dict)
+    once: Fields = field(default_factory=dict)
+    changes: Fields = field(default_factory=dict)
+    before: Fields = field(default_factory=dict)
+    hash: bytes = b""
+    native: str | None = None
+    known: Delivered | None = None
+    adopted: bool = False
+    later: bool = False
+    op_key: str = ""
+    counted: str | None = None
+    outcome: Outcome | None = None
+    trouble: Trouble | None = None
+
+    @property
+    def record(self) -> Fields:
+        """The whole payload of a create."""
+        return merge_fields(self.payload, self.once)
+
+
+@dataclass(slots=True)
+class Item:
+    """One record on the line. ended: skipped, unchanged or superseded; such items are only counted."""
+
+    record: Record
+    key: str
+    raw_hash: bytes = b""
+    value: Fields = field(default_factory=dict)
+    deleted: bool = False
+    canonical_id: str | None = None
+    mapped: Fields = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    merged: Fields = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    stored: Stored | None = None
+    before: Fields | None = None
+    changed: bool = True
+    fresh_link: bool = False
+    left: bool = False
+    from_exception: bool = False
+    warnings: list[Problem] = field(default_factory=list)
+    ended: str | None = None
+    trouble: Trouble | None = None
+    deliveries: list[Delivery] = field(default_factory=list)
+
+    @property
+    def going(self) -> bool:
+        """True while the record is still on the line."""
+        return self.trouble is None and self.ended is None
+
+    def stop(self, stage: Stage, problem: Problem, exception_class: str, **more: Any) -> None:
+        """Take the record off the line."""
+        self.trouble = Trouble(stage, problem, exception_class, **more)
+
+
+def going(items: Iterable[Item]) -> list[Item]:
+    """The items still on the line."""
+    return [item for item in items if item.trouble is None and item.ended is None]
+
+
+def merge_fields(below: Fields, above: Fields) -> Fields:
+    """Two payloads as one, objects merged field by field."""
+    if not above:
+        return below
+    merged = dict(below)
+    for name, value in above.items():
+        standing = merged.get(name)
+        both = isinstance(standing, dict) and isinstance(value, dict)
+        merged[name] = merge_fields(standing, value) if both and standing is not None else value
+    return merged
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a run did: records by their end, deliveries by target."""
+
+    records: dict[str, int] = field(default_factory=lambda: dict.fromkeys(RECORDS, 0))
+    targets: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, targets: Iterable[str]) -> Counts:
+        names = (*COUNTS, "quarantined", "waiting", "skipped")
+        return cls(targets={target: dict.fromkeys(names, 0) for target in targets})
+
+    def add(self, item: Item) -> None:
+        """Count one item at its end."""
+        records = self.records
+        troubles = [one.trouble for one in item.deliveries if one.trouble] + ([item.trouble] if item.trouble else [])
+        if any(trouble.state == "open" for trouble in troubles):
+            records["quarantined"] += 1
+        elif troubles:
+            records["waiting"] += 1
+        elif item.ended in ("skipped", "superseded"):
+            records["skipped"] += 1
+        if item.ended == "unchanged":
+            for counts in self.targets.values():
+                counts["unchanged"] += 1
+        for delivery in item.deliveries:
+            counts = self.targets[delivery.target.name]
+            if delivery.trouble is not None:
+                counts["waiting" if delivery.trouble.state == "waiting" else "quarantined"] += 1
+            elif delivery.counted is not None:
+                counts[delivery.counted] += 1
+
+    def as_json(self) -> dict[str, Any]:
+        """The counts of the JSON contract: sums over targets, then records, then each target."""
+        sums = {name: sum(target[name] for target in self.targets.values()) for name in COUNTS}
+        return {**self.records, **sums, "targets": self.targets}

@@ -1,0 +1,176 @@
+"""The first stages: records into canonical form, skipping what was read before unchanged."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from engine.compile.functions import FunctionFault
+from engine.compile.mapping import CompiledMapping
+from engine.compile.operators import true
+from engine.compile.rules import LinkSlot, key_text
+from engine.compile.sync import SyncPlan
+from engine.run.items import Item, going
+from engine.run.session import Session
+from engine.sdk.errors import Problem
+from engine.sdk.record import Record, digest, digest_bytes, encode_json
+from engine.state import inputs, links
+from engine.state.store import instant
+
+
+def make_items(session: Session, plan: SyncPlan, records: list[Record]) -> list[Item]:
+    """One Item a record, or one for each element where the mapping says `each`. Two records with one key: see twins."""
+    items: list[Item] = []
+    for record in records:
+        raw = digest_bytes(record.raw) if record.raw is not None else digest(record.value)
+        items.append(Item(record, record.key, raw, record.value))
+    return expanded(session, plan.source.mapping, items)
+
+
+def expanded(session: Session, mapping: CompiledMapping, items: list[Item]) -> list[Item]:
+    """`each`: one item an element; its key is the mapping's own."""
+    if mapping.each is None:
+        return items
+    found: list[Item] = []
+    for item in items:
+        if item.record.problem is not None:
+            found.append(item)
+            continue
+        elements = mapping.each.evaluate(item.value, session.env) or []
+        for element in elements if isinstance(elements, list) else []:
+            session.env.root = item.value
+            parts = [expression.evaluate(element, session.env) for expression in mapping.key]
+            key = key_text(parts[0] if len(parts) == 1 else parts)
+            one = Item(item.record, key or item.key, digest([item.raw_hash.hex(), element]), element)
+            if key is None:
+                place = mapping.document.at("key")
+                one.stop(
+                    "map",
+                    Problem("E411", "an element has no key", place, "name fields that every element has"),
+                    "mapping",
+                )
+            found.append(one)
+    return found
+
+
+def twins(items: list[Item]) -> None:
+    """Two records with one key in one read: the newer wins; where that cannot be told, neither goes on."""
+    seen: dict[str, Item] = {}
+    for item in items:
+        other = seen.get(item.key)
+        if other is None or item.record.problem is not None:
+            seen.setdefault(item.key, item)
+            continue
+        mine, theirs = item.record.modified, other.record.modified
+        if item.raw_hash == other.raw_hash:
+            item.ended = "superseded"
+        elif mine is not None and theirs is not None and mine != theirs:
+            (other if mine > theirs else item).ended = "superseded"
+            seen[item.key] = item if mine > theirs else other
+        else:
+            problem = Problem(
+                "E412", f"two records have the key {item.key}", None, "correct the source: keys are unique"
+            )
+            for one in (item, other):
+                if one.trouble is None:
+                    one.stop("read", problem, "conflict")
+
+
+def skip_unchanged(session: Session, plan: SyncPlan, items: list[Item]) -> None:
+    """What was read before, byte for byte, with the same logic, is done; older versions than the one seen, too."""
+    seen = session.seen if session.seen is not None else inputs.get(session.tx, plan.name, [item.key for item in items])
+    for item in items:
+        known = seen.get(item.key)
+        if known is None or item.from_exception or not item.going or session.options.records:
+            continue
+        if known.hash == item.raw_hash and known.logic == plan.logic and not plan.follows:
+            item.ended = "unchanged" if known.canonical_id is not None else "skipped"
+        elif known.modified and item.record.modified and item.record.modified < known.modified:
+            item.ended = "superseded"
+
+
+def map_items(session: Session, plan: SyncPlan, items: list[Item], slots: list[LinkSlot]) -> None:
+    """System → canonical. A rule that cannot give its value takes the record off the line with its line in the YAML."""
+    mapping, env = plan.source.mapping, session.env
+    direction = mapping.inbound
+    assert direction is not None
+    _prefetch(session, plan, items, slots)
+    for item in items:
+        if not item.going:
+            continue
+        if item.record.problem is not None:
+            problem = Problem(
+                "E400", f"the record {item.key} cannot be read: {item.record.problem}", None, "correct the source"
+            )
+            item.stop("read", problem, "parse")
+            continue
+        if mapping.each is not None:
+            env.root = item.record.value
+        try:
+            if mapping.where is not None and not true(mapping.where.evaluate(item.value, env)):
+                item.ended = "skipped"
+                continue
+            item.deleted = item.record.deleted or (
+                mapping.deleted is not None and true(mapping.deleted.evaluate(item.value, env))
+            )
+        except FunctionFault as fault:
+            item.stop(
+                "map", Problem("E406", str(fault), mapping.document.at("where"), "correct the expression"), "mapping"
+            )
+            continue
+        if item.record.deleted:
+            continue
+        item.mapped, item.faults = direction.inward(item.value, env, slots)
+
+
+def judge_faults(session: Session, plan: SyncPlan, items: list[Item]) -> None:
+    """Faults become troubles, once `where` has had its say on records that it leaves out anyway."""
+    direction = plan.source.mapping.inbound
+    assert direction is not None
+    for item in going(items):
+        faults = [fault for fault in item.faults if fault[1] != "later"]
+        if not faults:
+            continue
+        problems = [direction.problem(fault) for fault in faults]
+        first, exception_class = problems[0]
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        problem = Problem(first.code, first.message + more, first.at, first.hint)
+        waiting = all(fault[1] == "wait" for fault in faults)
+        reads = tuple(
+            (entity, f"{plan.source.connection}:{fault[2]}")
+            for fault in faults
+            if fault[1] in ("wait", "reference")
+            for entity in fault[3].split(" or ")
+        )
+        item.stop("map", problem, exception_class, state="waiting" if waiting else "open", reads=reads)
+        if waiting and item.trouble is not None:
+            item.trouble.until = instant(session.now + _patience(plan, faults[0][0]))
+
+
+def _patience(plan: SyncPlan, rule: int) -> timedelta:
+    """How long `on_missing: wait` waits."""
+    direction = plan.source.mapping.inbound
+    assert direction is not None
+    given = plan.source.mapping.model.fields.get(direction.rules[rule].path)
+    return given.wait_for if given is not None and given.wait_for is not None else timedelta(days=3)
+
+
+def _prefetch(session: Session, plan: SyncPlan, items: list[Item], slots: list[LinkSlot]) -> None:
+    """The links of the whole batch in one question a reference."""
+    direction = plan.source.mapping.inbound
+    assert direction is not None
+    for slot, known in zip(direction.slots, slots, strict=True):
+        known.clear()
+        if slot.path is None or len(slot.entities) != 1 or slot.entities[0] == "any":
+            continue
+        wanted = {key_text(item.value.get(slot.path)) for item in items if item.going}
+        natives = [native for native in wanted if native]
+        found = links.by_native(session.tx, plan.source.connection, slot.entities[0], natives, slot.object)
+        for native in natives:
+            ids = {link.canonical_id for link in found.get(native, ()) if link.part == slot.part or not slot.part}
+            if len(ids) <= 1:
+                known[native] = next(iter(ids), None)
+
+
+def snapshot(item: Item) -> bytes:
+    """The raw record as exceptions keep it."""
+    return encode_json(item.record.value)

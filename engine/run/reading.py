@@ -1,0 +1,186 @@
+"""What a run reads: the window of an incremental read, its cursor, due exceptions, sweeps and refreshes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from engine.compile.sync import SyncPlan
+from engine.run.items import Item
+from engine.run.session import Session
+from engine.sdk.connector import Read
+from engine.sdk.record import Record, decode_json
+from engine.state import canonical, exceptions, inputs, links, runs
+from engine.state.store import instant
+
+Chunk = list[Record]
+
+
+class Reading:
+    """The source of a run. `whole` is True once everything that the source has was read."""
+
+    def __init__(self, session: Session, plan: SyncPlan) -> None:
+        self.session, self.plan = session, plan
+        self.options = session.options
+        self.whole = False
+        self.keys: set[str] = set()
+        with session.reading() as tx:
+            position, self._version = runs.cursor(tx, plan.name)
+        self.position: str | None = position.get("modified") if isinstance(position, dict) else None
+        self.greatest = self.position
+        self.since = self._since()
+        self._last: list[Any] | None = None
+
+    def _since(self) -> str | None:
+        options = self.options
+        if options.since is not None:
+            return options.since
+        if options.full or options.records or self.plan.source.modified is None or self.position is None:
+            return None
+        return earlier(self.position, self.plan.flow.source.lag)
+
+    def __iter__(self) -> Iterator[tuple[Chunk, str | None]]:
+        """(records, point up to which everything has come) batch by batch; the last one closes the window."""
+        limit, given = self.options.limit, 0
+        for records, reached in self._batches():
+            if limit is not None:
+                records = records[: limit - given]
+            given += len(records)
+            self.session.counts.records["read"] += len(records)
+            if self.plan.flow.source.deletes == "sweep":
+                self.keys.update(record.key for record in records)
+            for record in records:
+                if record.modified is not None and (self.greatest is None or record.modified > self.greatest):
+                    self.greatest = record.modified
+            yield records, reached
+            if limit is not None and given >= limit:
+                return
+        partial = self.since is not None or self.options.records or self.options.until is not None
+        self.whole = not partial and limit is None
+        if not self.options.records and self.options.since is None and self.greatest is not None:
+            yield [], self.greatest
+
+    def _batches(self) -> Iterator[tuple[Chunk, str | None]]:
+        source, session = self.plan.source, self.session
+        if source.canonical:
+            yield from self._canonical()
+            return
+        request = Read(
+            source.mapping.model.object or "",
+            since=self.since,
+            until=self.options.until,
+            keys=self._native_keys() if self.options.records else None,
+            fields=source.mapping.reads,
+            query=self.plan.flow.source.query,
+            deletes=self.plan.flow.source.deletes == "tombstones",
+            page=self.plan.flow.policy.batch,
+        )
+        ordered = source.info is not None and source.info.ordered and not self.options.records
+        for batch in session.connectors[source.connection].read(request):
+            yield batch.records, batch.reached if ordered else None
+
+    def _native_keys(self) -> tuple[str, ...]:
+        """`--record`: canonical ids or `connection:native_id`."""
+        source, found = self.plan.source, []
+        with self.session.reading() as tx:
+            for one in self.options.records:
+                connection, colon, native = one.partition(":")
+                if colon and connection == source.connection:
+                    found.append(native)
+                    continue
+                known = links.of_record(tx, one) if not colon else [
+                    other for link in links.of_native(tx, connection, native) for other in links.of_record(tx, link.canonical_id)
+                ]  # fmt: skip
+                found += [link.native_id for link in known if link.connection == source.connection]
+        return tuple(dict.fromkeys(found))
+
+    def _canonical(self) -> Iterator[tuple[Chunk, str | None]]:
+        entity, chunk = self.plan.source.mapping.model.of or "", []
+        with self.session.store.read() as tx:
+            for stored in canonical.scan(tx, entity):
+                if self.options.records and stored.id not in self.options.records:
+                    continue
+                chunk.append(Record(stored.id, decode_json(stored.data), deleted=stored.deleted, raw=stored.data))
+                if len(chunk) >= self.plan.flow.policy.batch:
+                    yield chunk, None
+                    chunk = []
+        yield chunk, None
+
+    def cursor(self, reached: str | None) -> list[Any] | None:
+        """[position, version] to save with a batch; None where the cursor stays. Never moves backwards."""
+        blocked = self.options.plan or self.options.records or self.options.since is not None or self.session.moved
+        if reached is None or blocked or self.plan.source.modified is None:
+            return None
+        if self._last is not None:
+            self._version = self._last[1]
+        if self.position is not None and reached <= self.position:
+            return None
+        self.position = reached
+        self._last = [{"modified": reached}, self._version]
+        return self._last
+
+
+def earlier(position: str, lag: timedelta) -> str:
+    """A position less the overlap; positions that are no instants or days are read again from themselves."""
+    try:
+        if len(position) == 10:
+            return (datetime.fromisoformat(position) - max(lag, timedelta(days=1))).date().isoformat()
+        moment = datetime.fromisoformat(position.replace("Z", "+00:00")) - lag
+    except (ValueError, OverflowError):
+        return position
+    text = moment.isoformat()
+    return text.replace("+00:00", "Z") if position.endswith("Z") else text
+
+
+def due_records(session: Session, plan: SyncPlan) -> list[Chunk]:
+    """Stored raw records of exceptions that are to be tried again."""
+    if session.options.plan or session.options.records:
+        return []
+    keys = [key for _, key in exceptions.due(session.tx, plan.name)]
+    found = exceptions.raw_of(session.tx, plan.name, keys)
+    records = [
+        Record(key, decode_json(raw), modified)
+        for key, (raw, modified) in found.items() if raw and decode_json(raw)
+    ]  # fmt: skip
+    session.retried |= {record.key for record in records}
+    session.woken = 0
+    return _chunks(records)
+
+
+def missing_records(session: Session, plan: SyncPlan, read: set[str]) -> list[Chunk]:
+    """After a complete sweep: tombstones for what is known and was not read."""
+    gone = [key for key, id in inputs.keys(session.tx, plan.name) if id is not None and key not in read]
+    known = links.by_native(
+        session.tx, plan.source.connection, plan.schema.entity, gone, plan.source.mapping.model.object
+    )
+    live = [key for key in gone if any(link.state == "live" for link in known.get(key, ()))]
+    return _chunks([Record(key, {}, deleted=True, raw=b"deleted") for key in live])
+
+
+def refreshed_items(session: Session, plan: SyncPlan) -> list[Item]:
+    """Delivered records that read a record which changed since the last run: they go again from map out."""
+    if not plan.flow.refresh or session.options.records or session.options.plan:
+        return []
+    ids: dict[str, None] = {}
+    for field in plan.flow.refresh:
+        for entity in plan.schema.refs.get(field, ()):
+            name = f"refresh:{plan.name}:{field}:{entity}"
+            since = runs.fact(session.tx, name)
+            changed, newest = canonical.changed_ids(session.tx, entity, since or instant(session.now))
+            session.positions[name] = newest
+            ids.update(dict.fromkeys(canonical.readers(session.tx, plan.schema.entity, field, changed)))
+    object = plan.source.mapping.model.object or ""
+    native = links.by_canonical(session.tx, plan.source.connection, plan.schema.entity, list(ids), object)
+    items = []
+    for id, stored in canonical.get(session.tx, plan.schema.entity, list(ids)).items():
+        if stored.deleted or id not in native:
+            continue
+        merged = decode_json(stored.data)
+        items.append(Item(Record(native[id][0].native_id, merged), native[id][0].native_id, canonical_id=id, merged=merged,
+                          before=merged, stored=stored, changed=False))  # fmt: skip
+    return items
+
+
+def _chunks(records: list[Record], size: int = 500) -> list[Chunk]:
+    return [records[start : start + size] for start in range(0, len(records), size)]

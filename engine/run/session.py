@@ -1,0 +1,212 @@
+"""One run's surroundings: state, connectors, clock, and what expressions may ask."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from engine.compile.casts import EXACT
+from engine.compile.functions import FunctionFault
+from engine.compile.inbound import AMBIGUOUS
+from engine.compile.registry import Registry
+from engine.compile.rules import LinkSlot, RefSlot
+from engine.compile.sync import SyncPlan
+from engine.run.items import Counts, Item
+from engine.sdk.connector import Connector
+from engine.sdk.money import minor_digits
+from engine.sdk.record import JSON, Fields, decode_json
+from engine.spec.workspace import Workspace
+from engine.state import canonical, links
+from engine.state.inputs import Seen
+from engine.state.store import Store, Tx
+
+
+@dataclass
+class Options:
+    """How a run was asked for."""
+
+    full: bool = False
+    since: str | None = None
+    until: str | None = None
+    limit: int | None = None
+    records: tuple[str, ...] = ()
+    plan: bool = False
+    approved: dict[str, Decimal] = field(default_factory=dict)
+    moved: frozenset[str] | None = None
+    only: dict[str, str] | None = None
+    """From a saved plan: `target/canonical id/part` → digest of what may be sent."""
+    trigger: str = "command"
+
+    def as_json(self) -> Fields:
+        return {"full": self.full, "since": self.since, "until": self.until, "limit": self.limit,
+                "records": list(self.records), "trigger": self.trigger}  # fmt: skip
+
+
+class RunEnv:
+    """What expressions may ask in a run. `followed` collects the records that an evaluation looked at."""
+
+    def __init__(self, session: Session) -> None:
+        self.session, self.now = session, session.now
+        self.root: JSON = None
+        self.followed: set[tuple[str, str]] = set()
+        self._cache: dict[tuple[str, str], Fields | None] = {}
+        self._rates: dict[tuple[str, str], list[tuple[str, Decimal]]] | None = None
+
+    def follow(self, entities: tuple[str, ...], key: Any) -> Fields | None:
+        """The canonical record with that id, from the cache or the store."""
+        if not isinstance(key, str):
+            return None
+        names = entities if entities != ("any",) else tuple(self.session.workspace.names("schema"))
+        for entity in names:
+            self.followed.add((entity, key))
+            found = self.record(entity, key)
+            if found is not None:
+                return found
+        return None
+
+    def record(self, entity: str, key: str) -> Fields | None:
+        place = (entity, key)
+        if place not in self._cache:
+            if len(self._cache) > 50_000:
+                self._cache.clear()
+            stored = canonical.get(self.session.tx, entity, [key]).get(key)
+            self._cache[place] = decode_json(stored.data) if stored and not stored.deleted else None
+        return self._cache[place]
+
+    def forget(self, entity: str, keys: Iterable[str]) -> None:
+        """Records that changed are read anew."""
+        for key in keys:
+            self._cache.pop((entity, key), None)
+
+    def lookup(self, table: str, key: JSON, give: str | None) -> JSON:
+        return self.session.registry.table(table).find(key, give)
+
+    def convert(self, money: Fields, currency: str, day: str | None) -> Fields:
+        """By the newest rate on or before the day (default: the run's), or by its inverse."""
+        day = (day or self.now.date().isoformat())[:10]
+        source = str(money["currency"])
+        rate = self._rate(source, currency, day)
+        if rate is None:
+            inverse = self._rate(currency, source, day)
+            rate = None if not inverse else EXACT.divide(Decimal(1), inverse)
+        if rate is None:
+            raise FunctionFault(f"no rate from {source} to {currency} on {day} is known")
+        amount = EXACT.multiply(Decimal(money["amount"]), rate)
+        return {
+            "amount": amount.quantize(Decimal(1).scaleb(-minor_digits(currency)), context=EXACT),
+            "currency": currency,
+        }
+
+    def _rate(self, source: str, target: str, day: str) -> Decimal | None:
+        if self._rates is None:
+            self._rates = {}
+            for stored in canonical.scan(self.session.tx, "exchange-rate"):
+                row = decode_json(stored.data)
+                pair = (row.get("from"), row.get("to"))
+                self._rates.setdefault(pair, []).append((str(row.get("date")), Decimal(row["rate"])))
+            for found in self._rates.values():
+                found.sort()
+        known = [rate for date, rate in self._rates.get((source, target), ()) if date <= day]
+        return known[-1] if known else None
+
+
+class Session:
+    """Everything a run shares between its stages."""
+
+    def __init__(
+        self, workspace: Workspace, store: Store, registry: Registry, connectors: Connectors, run: str, options: Options
+    ) -> None:
+        self.workspace, self.store, self.registry, self.connectors = workspace, store, registry, connectors
+        self.run, self.options = run, options
+        self.now = datetime.now(UTC).replace(microsecond=0)
+        self._tx: Tx | None = None
+        self.env = RunEnv(self)
+        self.counts = Counts()
+        self.seen: dict[str, Seen] | None = None
+        self.live: set[tuple[str, str, str]] = set()
+        self.known_links = 0
+        self.sent_deletes = 0
+        self.sent_updates = 0
+        self.changes: list[dict[str, Any]] = []
+        self.cancelled = threading.Event()
+        self.progress: Callable[[Counts], None] = lambda counts: None
+        self.plan: SyncPlan | None = None
+        self.redo: list[Item] = []
+        self.refreshed: frozenset[str] = frozenset()
+        self.woken = 0
+        self.retried: set[str] = set()
+        self.positions: dict[str, str] = {}
+        self.moved: list[dict[str, Any]] = []
+        self.applied: set[str] = set()
+
+    @property
+    def tx(self) -> Tx:
+        """The reading transaction of the batch at hand."""
+        assert self._tx is not None, "no batch is open"
+        return self._tx
+
+    @contextmanager
+    def reading(self) -> Any:
+        """One consistent view of the state for a batch."""
+        with self.store.read() as tx:
+            self._tx = tx
+            try:
+                yield tx
+            finally:
+                self._tx = None
+
+    def link_slots(self, slots: list[RefSlot], connection: str, *, inward: bool) -> list[LinkSlot]:
+        """The links that a mapping's references ask for."""
+        make = self._inward if inward else self._outward
+        return [LinkSlot(make(slot, connection)) for slot in slots]
+
+    def _inward(self, slot: RefSlot, connection: str) -> Callable[[str], Any]:
+        def ask(native: str) -> Any:
+            found = {
+                link.canonical_id
+                for entity in self._entities(slot)
+                for link in links.by_native(self.tx, connection, entity, [native], slot.object).get(native, ())
+                if link.part == slot.part or not slot.part
+            }
+            return None if not found else found.pop() if len(found) == 1 else AMBIGUOUS
+
+        return ask
+
+    def _outward(self, slot: RefSlot, connection: str) -> Callable[[str], str | None]:
+        def ask(key: str) -> str | None:
+            for entity in self._entities(slot):
+                for link in links.by_canonical(self.tx, connection, entity, [key], slot.object).get(key, ()):
+                    if link.state == "live" and (not slot.part or link.part == slot.part):
+                        return link.native_id
+            return None
+
+        return ask
+
+    def _entities(self, slot: RefSlot) -> tuple[str, ...]:
+        return tuple(self.workspace.names("schema")) if slot.entities == ("any",) else slot.entities
+
+
+class Connectors:
+    """The connectors of a run, opened when first asked for, closed together."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self._open: dict[str, Connector[Any]] = {}
+
+    def __getitem__(self, name: str) -> Connector[Any]:
+        if name not in self._open:
+            self._open[name] = self.workspace.connector(name)
+        return self._open[name]
+
+    def describe(self, connection: str, name: str) -> Any:
+        return self[connection].describe(name)
+
+    def close(self) -> None:
+        for connector in self._open.values():
+            connector.close()
+        self._open.clear()

@@ -168,6 +168,12 @@ class SqlConnector(Connector[SqlConfig]):
                 else:
                     schema, _, table = (settings.table or name).rpartition(".")
                     self._tables[name] = Table(table, MetaData(), schema=schema or None, autoload_with=self.engine)
+                    if (
+                        self.engine.dialect.name == "sqlite"
+                    ):  # it keeps NUMERIC in floating point, whatever it is called
+                        for column in self._tables[name].c:
+                            if isinstance(column.type, sqltypes.Numeric):
+                                column.type = sqltypes.Float(asdecimal=False)
         return self._tables[name]
 
     def _key(self, name: str) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ class Unfit(ValueError):
 def field_type(column: sql.TypeEngine[Any]) -> FieldType:
     """The record type of a column."""
     kinds: list[tuple[Any, FieldType]] = [
-        (sql.Boolean, "boolean"), (sql.Integer, "integer"), (sql.Numeric, "decimal"), (sql.DateTime, "datetime"),
+        (sql.Boolean, "boolean"), (sql.Integer, "integer"), (sql.Numeric, "decimal"), (sql.Float, "decimal"), (sql.DateTime, "datetime"),
         (sql.Date, "date"), (sql.Interval, "duration"), (sql.JSON, "object"), (sql.String, "string"), (sql.Uuid, "string"),
     ]  # fmt: skip
     return next((name for kind, name in kinds if isinstance(column, kind)), "any")
@@ -70,7 +70,7 @@ def to_database(column: sql.TypeEngine[Any], zone: ZoneInfo) -> To:
             if value != value.to_integral_value():
                 raise Unfit(f"{value} is not a whole number")
             return int(value)
-        if isinstance(column, sql.Numeric) and isinstance(value, (int, Decimal)):
+        if isinstance(column, (sql.Numeric, sql.Float)) and isinstance(value, (int, Decimal)):
             return _number(column, Decimal(value))
         if isinstance(column, sql.DateTime) and isinstance(value, str):
             moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
@@ -89,7 +89,7 @@ def to_database(column: sql.TypeEngine[Any], zone: ZoneInfo) -> To:
     return write
 
 
-def _number(column: sql.Numeric[Any], value: Decimal) -> Any:
+def _number(column: Any, value: Decimal) -> Any:
     if isinstance(column, sql.Float) or not column.asdecimal:
         number = float(value)
         if Decimal(repr(number)) != value:

@@ -78,8 +78,13 @@ def plan(context: Context, flows: tuple[str, ...], save: Path | None, full: bool
          "changes": [{key: value for key, value in change.items() if key != "planned"} for change in one["changes"]]}
         for one in plans
     ]  # fmt: skip
-    context.answer({"plans": shown}, lambda: [_show_plan(one) for one in shown] and None)
+    context.answer({"plans": shown}, lambda: _show_plans(shown))
     return 1 if failed else 0
+
+
+def _show_plans(plans: list[Fields]) -> None:
+    for told in plans:
+        _show_plan(told)
 
 
 def _show_plan(told: Fields) -> None:
@@ -121,7 +126,9 @@ def _end(told: Fields) -> None:
 @click.option("--until", help="Read what was modified before this instant.")
 @click.option("--limit", type=click.IntRange(min=1), help="Read so many records.")
 @click.option("--record", "records", multiple=True, help="Only this record: canonical id or connection:native_id.")
-@click.option("--plan", "plan_file", type=click.Path(path_type=Path, dir_okay=False), help="Write only what a saved plan has.")
+@click.option(
+    "--plan", "plan_file", type=click.Path(path_type=Path, dir_okay=False), help="Write only what a saved plan has."
+)
 @common
 @pass_context
 def run(context: Context, flows: tuple[str, ...], full: bool, since: str | None, until: str | None, limit: int | None,
@@ -146,7 +153,9 @@ def run(context: Context, flows: tuple[str, ...], full: bool, since: str | None,
         options = _options(full=full, since=since, until=until, limit=limit, records=records)
         if plan_file is not None:
             if name not in planned:
-                raise UsageError(Problem("X903", f"the plan has nothing for {name!r}", Position(plan_file.name), "plan it first"))
+                raise UsageError(
+                    Problem("X903", f"the plan has nothing for {name!r}", Position(plan_file.name), "plan it first")
+                )
             options.moved, options.only = frozenset([planned[name][0]]), planned[name][1]
         result = runner.run(name, options)
         told.append(result.run)
@@ -189,7 +198,9 @@ def _show_runs(told: list[Fields], moved: list[Fields]) -> None:
     for one in told:
         _end(one)
         if one["quarantined"]:
-            click.echo(f"  {one['quarantined']} records of {one['flow']} wait: crosswalk exceptions list --flow {one['flow']}")
+            click.echo(
+                f"  {one['quarantined']} records of {one['flow']} wait: crosswalk exceptions list --flow {one['flow']}"
+            )
     for one in moved:
         click.echo(f"  moved since the plan: {one['flow']} {one['target']} {one['key']}")
 
@@ -215,7 +226,9 @@ def list_runs(context: Context, flow: str | None, limit: int) -> None:
 
     def text() -> None:
         for one in rows:
-            click.echo(f"{one['run']}  {one['state']:<10} {one['flow']}  read {one.get('read', 0)}  {one['started_at']}")
+            click.echo(
+                f"{one['run']}  {one['state']:<10} {one['flow']}  read {one.get('read', 0)}  {one['started_at']}"
+            )
         if not rows:
             click.echo("no run yet")
 
@@ -270,7 +283,9 @@ def resume(context: Context, run: str, approve: bool) -> int:
 
     held = _run_of(context, run)
     if held.state != "held":
-        raise UsageError(Problem("X907", f"the run is {held.state}, not held", None, f"run it: crosswalk run {held.flow}"))
+        raise UsageError(
+            Problem("X907", f"the run is {held.state}, not held", None, f"run it: crosswalk run {held.flow}")
+        )
     if not approve:
         raise UsageError(Problem("X907", f"it is held: {held.held_because}", None, "look at it, then add --approve"))
     match = re.match(r"guard `(\w+).*?(?:\((\d+)%\))?$", held.held_because or "")

@@ -41,6 +41,8 @@ class Options:
     only: dict[str, str] | None = None
     """From a saved plan: `target/canonical id/part` → digest of what may be sent."""
     trigger: str = "command"
+    replay: bool = False
+    """Only what is due, nothing from the source."""
 
     def as_json(self) -> Fields:
         return {"full": self.full, "since": self.since, "until": self.until, "limit": self.limit,

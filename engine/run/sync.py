@@ -84,7 +84,11 @@ def _records(session: Session, plan: SyncPlan, reading: Reading) -> Iterator[tup
     """Exceptions that are due, then the source, then (complete sweeps) what is no longer there, then due ones again."""
     with session.reading():
         due = due_records(session, plan)
-    yield from ((chunk, None) for chunk in due)
+    for chunk in due:
+        session.counts.records["read"] += len(chunk)
+        yield chunk, None
+    if session.options.replay:
+        return
     yield from reading
     guards.judge_empty(session, plan, whole=reading.whole)
     if reading.whole and plan.flow.source.deletes == "sweep":

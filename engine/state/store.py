@@ -104,7 +104,7 @@ class Store:
         self._write = threading.Lock()
 
     @classmethod
-    def open(cls, url: str, folder: Path, *, upgrade: bool = True) -> Store:
+    def open(cls, url: str, folder: Path, *, migrate_later: bool = False) -> Store:
         """Open the state, making it where it is new.
 
         Raises:
@@ -137,7 +137,8 @@ class Store:
             event.listen(engine, "connect", _sqlite_settings)
         store = cls(engine, parsed.render_as_string(hide_password=True))
         try:
-            prepare(store, upgrade=upgrade)
+            if not migrate_later:
+                prepare(store)
         except DBAPIError as error:
             engine.dispose()
             reason = str(error.orig).strip().splitlines()[0] if error.orig else "no answer"

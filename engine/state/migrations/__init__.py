@@ -20,16 +20,16 @@ def _config(connection: Any) -> Any:
     return config
 
 
-def prepare(store: Store, *, upgrade: bool) -> None:
+def prepare(store: Store) -> None:
     """Make a new state, or see that an old one fits. Raises StateError S702, S703."""
     from engine.state.store import StateError
 
     current, newest = versions(store)
     if current == newest:
         return
-    if current is None and upgrade:
+    if current is None:
         migrate(store)
-    elif current is not None and current not in _known():
+    elif current not in _known():
         raise StateError(Problem("S702", f"the state was made by a newer version ({current})", None,
                                  "install that version of crosswalk, or restore a backup"))  # fmt: skip
     else:

@@ -1,0 +1,209 @@
+"""`links`, `trace`, `explain`: which records belong together, where they have been, where a value came from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from engine.cli.main import Context, common, pass_context, printable
+from engine.sdk.errors import Problem, UsageError
+from engine.sdk.record import Fields, decode_json
+from engine.state import audit, canonical, ledger, operations
+from engine.state import links as state
+from engine.state.store import Tx
+
+
+def record_id(context: Context, tx: Tx, text: str) -> tuple[str, str]:
+    """(entity, canonical id) of RECORD: a canonical id, or `connection:native_id`."""
+    connection, colon, native = text.partition(":")
+    if colon:
+        context.workspace.connection(connection)
+        found = state.of_native(tx, connection, native)
+        if found:
+            return found[0].entity, found[0].canonical_id
+    else:
+        entity = canonical.entity_of(tx, text)
+        if entity is not None:
+            return entity, text
+    raise UsageError(
+        Problem("X908", f"no record {text!r} is known", None, "write a canonical id or connection:native_id")
+    )
+
+
+@click.group()
+@common
+def links() -> None:
+    """The crosswalk: which native ids are one canonical record."""
+
+
+def _link(one: state.Link) -> Fields:
+    return {"entity": one.entity, "connection": one.connection, "object": one.object, "native_id": one.native_id,
+            "canonical_id": one.canonical_id, "part": one.part or None, "state": one.state}  # fmt: skip
+
+
+@links.command("find")
+@click.argument("record")
+@common
+@pass_context
+def find(context: Context, record: str) -> None:
+    """Every link of a record."""
+    with context.store.read() as tx:
+        _, id = record_id(context, tx, record)
+        rows = [_link(one) for one in state.of_record(tx, id)]
+
+    def text() -> None:
+        click.echo(f"canonical id {id}")
+        for row in rows:
+            click.echo(f"  {row['connection']}:{printable(row['native_id'])}  {row['object']} ({row['state']})")
+
+    context.answer({"links": rows}, text)
+
+
+@links.command("add")
+@click.argument("entity")
+@click.argument("object")
+@click.argument("native")
+@click.argument("canonical_id")
+@common
+@pass_context
+def add(context: Context, entity: str, object: str, native: str, canonical_id: str) -> None:
+    """Say that a native record is a canonical one: links add client Account crm:001 CANONICAL_ID."""
+    connection, _, native_id = native.partition(":")
+    context.workspace.connection(connection)
+    context.workspace.document("schema", entity)
+    with context.store.begin("links add") as tx:
+        conflicts = state.put(
+            tx, [state.Link(entity, connection, object, native_id, canonical_id, "", "live", "by hand")]
+        )
+        if conflicts:
+            standing = conflicts[0].standing
+            raise UsageError(Problem("X909", f"{standing.connection}:{standing.native_id} is linked to {standing.canonical_id}",
+                                     None, "remove that link first"))  # fmt: skip
+        audit.append(tx, "operator", "links add", f"{native} = {canonical_id}")
+    context.answer({"added": native}, lambda: click.echo("added"))
+
+
+@links.command("remove")
+@click.argument("native")
+@common
+@pass_context
+def remove(context: Context, native: str) -> None:
+    """Forget what a native record is linked to."""
+    connection, _, native_id = native.partition(":")
+    with context.store.begin("links remove") as tx:
+        found = state.of_native(tx, connection, native_id)
+        if not found:
+            raise UsageError(Problem("X908", f"{native!r} is not linked", None, "write connection:native_id"))
+        for one in found:
+            state.remove(tx, one)
+        audit.append(tx, "operator", "links remove", native)
+    context.answer({"removed": len(found)}, lambda: click.echo(f"{len(found)} removed"))
+
+
+@click.command()
+@click.argument("record")
+@common
+@pass_context
+def trace(context: Context, record: str) -> None:
+    """A record's journey: where it is linked, what each target got, its lifecycle, its writes and exceptions."""
+    with context.store.read() as tx:
+        entity, id = record_id(context, tx, record)
+        stored = canonical.get(tx, entity, [id]).get(id)
+        told: Fields = {
+            "record": id,
+            "entity": entity,
+            "version": stored.version if stored else None,
+            "deleted": stored.deleted if stored else None,
+            "links": [_link(one) for one in state.of_record(tx, id)],
+            "deliveries": [
+                {"connection": connection, "object": object, "mapping": mapping, "part": row.part or None,
+                 "native_id": row.native_id, "deliveries": row.revision, "state": row.state}
+                for connection, object, mapping, row in ledger.of_record(tx, id)
+            ],
+            "history": [
+                {"field": field, "old": _decoded(old), "new": _decoded(new), "at": at, "source": source, "run": run}
+                for field, old, new, at, source, run in canonical.history_of(tx, id)
+            ],
+            "writes": [dict(zip(("at", "connection", "object", "kind", "state", "native_id", "run"), row, strict=True))
+                       for row in operations.of_record(tx, id)],
+            "exceptions": [
+                {"id": row[0], "flow": row[1], "code": row[2], "message": row[3], "state": row[4]}
+                for row in tx.rows("SELECT id, flow, code, message, state FROM exceptions WHERE canonical_id = ? "
+                                   "ORDER BY opened_at", (id,))
+            ],
+        }  # fmt: skip
+    context.answer({"trace": told}, lambda: _show_trace(told))
+
+
+def _decoded(data: Any) -> Any:
+    return decode_json(bytes(data)) if data is not None else None
+
+
+def _show_trace(told: Fields) -> None:
+    click.echo(f"{told['entity']} {told['record']} (version {told['version']})")
+    for one in told["links"]:
+        click.echo(f"  is    {one['connection']}:{printable(one['native_id'])} {one['object']} ({one['state']})")
+    for one in told["deliveries"]:
+        click.echo(
+            f"  sent  {one['connection']} {one['object']} {one['native_id']} ×{one['deliveries']} ({one['state']})"
+        )
+    for one in told["history"]:
+        click.echo(f"  {one['at']}  {one['field']}: {one['old']} → {one['new']} (from {one['source']})")
+    for one in told["exceptions"]:
+        click.echo(f"  {one['state']} {one['code']} {one['flow']}: {printable(one['message'])}")
+
+
+@click.command()
+@click.argument("path", metavar="RECORD.FIELD")
+@common
+@pass_context
+def explain(context: Context, path: str) -> None:
+    """Where a value came from: role, connection, version, and the mapping's line."""
+    record, dot, name = path.rpartition(".")
+    if not dot:
+        raise UsageError(Problem("X900", "a field is missing", None, "write RECORD.FIELD, such as crm:001.status"))
+    with context.store.read() as tx:
+        entity, id = record_id(context, tx, record)
+        stored = canonical.get(tx, entity, [id]).get(id)
+        known = state.of_record(tx, id)
+    data = decode_json(stored.data) if stored else {}
+    schema = context.workspace.document("schema", entity)
+    properties = schema.data.get("properties", {})
+    if name not in properties:
+        from engine.sdk.errors import unknown_name
+
+        raise UsageError(unknown_name("field", name, properties, None))
+    provenance = decode_json(stored.provenance) if stored else {}
+    role, connection, version = provenance.get(name) or provenance.get("*") or (None, None, None)
+    masked = "x-sensitive" in properties[name]
+    value = "••••" if masked and data.get(name) is not None else data.get(name)
+    rules = _rules(context, entity, name, connection, known)
+    told = {"record": id, "field": name, "value": value, "known": name in data, "role": role, "connection": connection,
+            "version": version, "owner": properties[name].get("x-owner"), "rules": rules}  # fmt: skip
+
+    def text() -> None:
+        click.echo(f"{name} = {printable(str(value))}" if told["known"] else f"{name} has no value yet")
+        if role:
+            click.echo(f"  from {connection} (role {role}), version {version or 'unknown'}")
+        click.echo(f"  owner: {told['owner'] or 'none: the latest version wins'}")
+        for rule in rules:
+            click.echo(f"  rule: {rule['at']}  {rule['reads']}")
+
+    context.answer({"explain": told}, text)
+
+
+def _rules(context: Context, entity: str, name: str, connection: str | None, known: list[state.Link]) -> list[Fields]:
+    """The rules that could have given the field: of mappings of the source's objects."""
+    objects = {one.object for one in known if one.connection == connection}
+    found = []
+    for mapping in context.workspace.names("mapping"):
+        document = context.workspace.document("mapping", mapping)
+        if document.model.entity != entity or document.model.object not in objects:
+            continue
+        for section in ("inbound", "fields"):
+            rule = (getattr(document.model, section) or {}).get(name)
+            if rule is not None:
+                found.append({"at": str(document.at(section, name)), "reads": rule.from_ or rule.template or rule.each})
+                break
+    return found

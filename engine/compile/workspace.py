@@ -1,0 +1,209 @@
+"""Every static check of a workspace: documents, names, mappings both ways, flows; no connection is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from engine.compile.mapping import compile_inbound, compile_outbound
+from engine.compile.registry import Registry
+from engine.compile.sync import compile_sync
+from engine.sdk.errors import Position, Problem, Problems, SpecError, nearest, unknown_name
+from engine.spec.load import Document
+from engine.spec.process import ProcessFlow
+from engine.spec.reconcile import ReconcileFlow
+from engine.spec.sync import SyncFlow
+from engine.spec.workspace import Workspace
+
+KINDS = ("connector", "schema", "table", "mapping", "flow", "indicator", "test")
+
+
+def problems_of(workspace: Workspace, names: Iterable[str] = ()) -> list[Problem]:
+    """All faults at once, in order of place. names: documents or files to look at; everything otherwise."""
+    problems, registry = Problems(), Registry(workspace)
+    wanted = set(names)
+    if not wanted:
+        problems.extend(_connections(workspace))
+    for kind in KINDS:
+        for name in workspace.names(kind, own=True):
+            if wanted and not wanted & {name, f"{kind}/{name}"}:
+                continue
+            document = _try(problems, lambda kind=kind, name=name: workspace.document(kind, name))  # type: ignore[misc]
+            if document is not None:
+                _check(problems, registry, document)
+    unknown = wanted - {name for kind in KINDS for name in workspace.names(kind)}
+    for name in sorted(unknown):
+        problems.extend([unknown_name("document", name, [n for kind in KINDS for n in workspace.names(kind)], None)])
+    if not wanted:
+        problems.extend(_roles(workspace, registry))
+    return sorted(set(problems.found), key=lambda one: (str(one.at or ""), one.code, one.message))
+
+
+def _try(problems: Problems, make: Callable[[], Any]) -> Any:
+    try:
+        return make()
+    except SpecError as error:
+        problems.extend(error.problems)
+        return None
+
+
+def _check(problems: Problems, registry: Registry, document: Document) -> None:
+    kind = document.kind
+    if kind == "schema":
+        _try(problems, lambda: _schema(registry, document))
+    elif kind == "mapping":
+        _try(problems, lambda: _mapping(problems, registry, document))
+    elif kind == "flow":
+        _flow(problems, registry, document)
+    elif kind == "table":
+        _try(problems, lambda: registry.table(document.name))
+    elif kind == "test":
+        test = document.model
+        name, what = (test.mapping, "mapping") if test.mapping else (test.flow, "flow")
+        _try(problems, lambda: registry.document(what, name, document.at(what)))
+    elif kind == "indicator" and document.model.entity:
+        _try(problems, lambda: registry.shape(document.model.entity, document.at("entity")))
+
+
+def _schema(registry: Registry, document: Document) -> None:
+    registry.schema(document.name)
+    for path, at in _xrefs(document.data, (), document):
+        registry.document("schema", path, at)
+
+
+def _xrefs(node: Any, path: tuple[Any, ...], document: Document) -> Iterator[tuple[str, Position]]:
+    if isinstance(node, dict):
+        target = node.get("x-ref")
+        for one in [target] if isinstance(target, str) else target or ():
+            if one != "any":
+                yield one, document.at(*path, "x-ref")
+        for key, item in node.items():
+            yield from _xrefs(item, (*path, key), document)
+    elif isinstance(node, list):
+        for number, item in enumerate(node):
+            yield from _xrefs(item, (*path, number), document)
+
+
+def _mapping(problems: Problems, registry: Registry, document: Document) -> None:
+    model = document.model
+    schema = registry.schema(model.entity, document.at("entity"))
+    if model.schema_ is not None:
+        major = str(schema.document.data.get("x-version", "1.0.0")).split(".")[0]
+        if str(model.schema_) != major:
+            problems.add("E352", f"the mapping is for version {model.schema_} of {model.entity!r}, the schema is {major}",
+                         document.at("schema"), "see what changed, then write the new version")  # fmt: skip
+    shape = registry.shape(model.entity)
+    for section in ("fields", "inbound"):
+        _targets(problems, document, shape, getattr(model, section) or {}, (section,))
+    for place, name in _references(model):
+        _try(problems, lambda place=place, name=name: registry.document("schema", name, document.at(*place)))  # type: ignore[misc]
+    _try(problems, lambda: compile_inbound(document, registry))
+    _try(problems, lambda: compile_outbound(document, registry, role=""))
+
+
+def _targets(problems: Problems, document: Document, shape: Any, rules: dict[str, Any], place: tuple[Any, ...]) -> None:
+    """Every canonical field that a mapping writes exists."""
+    for name, rule in rules.items():
+        child = shape.child(name) if name != "id" else None
+        if child is None:
+            hint = "the engine gives ids" if name == "id" else nearest(name, shape.names())
+            problems.add("E353", f"{shape.title} has no field {name!r}", document.key_at(*place, name), hint)
+        elif rule.fields:
+            inner = child.element() if rule.each else child
+            _targets(problems, document, inner, rule.fields, (*place, name, "fields"))
+
+
+def _references(model: Any) -> Iterator[tuple[tuple[Any, ...], str]]:
+    for section in ("fields", "inbound", "outbound", "per"):
+        for name, rule in (getattr(model, section) or {}).items():
+            for entity in rule.ref.entities if rule.ref else ():
+                yield (section, name, "ref"), entity
+
+
+def _flow(problems: Problems, registry: Registry, document: Document) -> None:
+    flow, workspace = document.model, registry.workspace
+    known = workspace.names("flow")
+    for number, trigger in enumerate(flow.trigger):
+        if trigger.after is not None and trigger.after not in known:
+            problems.extend([unknown_name("flow", trigger.after, known, document.at("trigger", number, "after"))])
+        if trigger.after == document.name:
+            problems.add("E354", "the flow starts itself", document.at("trigger", number, "after"), "name another flow")
+        if trigger.webhook is not None:
+            at = document.at("trigger", number, "webhook", "connection")
+            _try(problems, lambda name=trigger.webhook.connection, at=at: workspace.connection(name, at))  # type: ignore[misc]
+    _queues(problems, document, workspace)
+    if isinstance(flow, SyncFlow):
+        _try(problems, lambda: compile_sync(document, registry, None))
+        for number, name in enumerate(flow.refresh):
+            properties = registry.schema(flow.entity).refs if flow.entity in workspace.names("schema") else {}
+            if name not in properties:
+                problems.add("E355", f"`refresh` names {name!r}, which is not a reference of {flow.entity}",
+                             document.at("refresh", number), nearest(name, properties))  # fmt: skip
+        return
+    pairs = _sides(flow) if isinstance(flow, ReconcileFlow) else _steps(flow)
+    _try(problems, lambda: registry.schema(flow.entity, document.at("entity")))
+    for place, connection, mapping in pairs:
+        if connection is not None:
+            _try(problems, lambda c=connection, p=place: workspace.connection(c, document.at(*p, "connection")))  # type: ignore[misc]
+        if mapping is not None:
+            _try(problems, lambda m=mapping, p=place: registry.document("mapping", m, document.at(*p, "mapping")))  # type: ignore[misc]
+
+
+def _sides(flow: ReconcileFlow) -> Iterator[tuple[tuple[Any, ...], str | None, str | None]]:
+    for name, side in flow.all_sides().items():
+        yield (("sides", name) if flow.sides else (name,)), side.connection, side.mapping
+
+
+def _steps(flow: ProcessFlow) -> Iterator[tuple[tuple[Any, ...], str | None, str | None]]:
+    yield ("source",), flow.source.connection, flow.source.mapping
+    for number, step in enumerate(flow.steps):
+        yield ("steps", number), step.connection, step.mapping
+        for position, target in enumerate(step.targets or ()):
+            yield ("steps", number, "targets", position), target.connection, target.mapping
+
+
+def _queues(problems: Problems, document: Document, workspace: Workspace) -> None:
+    known = workspace.settings.queues
+    asked: list[tuple[tuple[Any, ...], str | None]] = [(("owner",), document.model.owner)]
+    for key in ("checks", "steps"):
+        for number, one in enumerate(getattr(document.model, key, ())):
+            asked.append(((key, number, "queue"), one.queue))
+    for place, name in asked:
+        if name is not None and name not in known and document.origin == "workspace":
+            problems.extend([unknown_name("queue", name, known, document.at(*place))])
+
+
+def _connections(workspace: Workspace) -> Iterator[Problem]:
+    for name in workspace.settings.connections:
+        try:
+            info = workspace.connection(name)
+            workspace.connector_kind(info.connector, workspace.at("connections", name, "connector"))
+            workspace.config(name, reveal=False)
+        except SpecError as error:
+            yield from error.problems
+
+
+def _roles(workspace: Workspace, registry: Registry) -> Iterator[Problem]:
+    """Roles that own fields of entities in use, and that no connection has."""
+    roles = {workspace.connection(name).role for name in workspace.settings.connections if _named(workspace, name)}
+    entities = set()
+    for name in workspace.names("flow", own=True):
+        try:
+            entities.add(workspace.document("flow", name).model.entity)
+        except SpecError:
+            continue  # reported where it stands
+    for entity in sorted(entities & set(workspace.names("schema"))):
+        try:
+            missing = registry.schema(entity).ownership.roles() - roles
+        except SpecError:
+            continue  # reported where it stands
+        document = workspace.document("schema", entity)
+        for role in sorted(missing) if document.origin == "workspace" else ():
+            hint = f"give a connection `role: {role}`, or another owner"
+            yield Problem(
+                "E356", f"no connection has the role {role!r}, which owns fields of {entity!r}", document.at(), hint
+            )
+
+
+def _named(workspace: Workspace, name: str) -> bool:
+    return isinstance(workspace.settings.connections[name].get("connector"), str)

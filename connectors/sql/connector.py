@@ -162,7 +162,7 @@ class SqlConnector(Connector[SqlConfig]):
                     with self.engine.connect() as connection:
                         columns = list(
                             connection.execute(text(f"SELECT * FROM ({settings.query}) q WHERE 1 = 0")).keys()
-                        )  # noqa: S608 - the operator's own query
+                        )
                     plain = text(settings.query).columns(*[literal_column(one).label(one) for one in columns])
                     self._tables[name] = plain.subquery(name)  # type: ignore[assignment]
                 else:

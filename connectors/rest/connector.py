@@ -1,0 +1,181 @@
+"""The `rest` connector: interprets a manifest. It knows no system; everything particular is data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from connectors.rest.auth import Authenticator
+from connectors.rest.reading import Reader
+from connectors.rest.shapes import filled, judge, told, wait_of
+from connectors.rest.writing import Writer
+from engine.sdk.config import ConnectionConfig, Secret
+from engine.sdk.connector import Batch, Connector, FieldInfo, Finding, ObjectInfo, Operation, Outcome, Read
+from engine.sdk.errors import ConnectorError, Problem, nearest
+from engine.sdk.http import Answer, HttpClient, json_body
+from engine.sdk.manifest import Manifest, ObjectSpec, Request
+from engine.sdk.record import JSON, Fields, Record
+
+
+class RestConfig(ConnectionConfig):
+    """A connection to a system that a manifest describes."""
+
+    manifest: Manifest
+    settings: dict[str, Any] = {}
+    """Values of the manifest's settings."""
+    auth: dict[str, Any] = {}
+    """`kind` and its credentials."""
+
+    @classmethod
+    def settings_of(cls, data: Mapping[str, Any], manifest: Manifest) -> dict[str, Any]:
+        """The connection's keys sorted: the manifest's settings under `settings`, the rest as they are."""
+        common = set(ConnectionConfig.model_fields) | {"auth"}
+        settings = {name: one.default for name, one in manifest.settings.items() if one.default is not None}
+        settings |= {name: value for name, value in data.items() if name in manifest.settings}
+        kept = {name: value for name, value in data.items() if name in common or name not in manifest.settings}
+        return {**kept, "manifest": manifest, "settings": settings}
+
+
+class RestConnector(Connector[RestConfig]):
+    """A system over HTTP."""
+
+    name, config_model = "rest", RestConfig
+
+    def __init__(self, config: RestConfig, context: Any) -> None:
+        super().__init__(config, context)
+        self.manifest = config.manifest
+        self.values: dict[str, Any] = {
+            name: value.reveal() if isinstance(value, Secret) else value for name, value in config.settings.items()
+        }
+        missing = [name for name, one in self.manifest.settings.items() if one.required and not self.values.get(name)]
+        if missing:
+            hint = f"add `{missing[0]}:` ({self.manifest.settings[missing[0]].doc or 'required'})"
+            raise ConnectorError(
+                "config", Problem("C523", f"connection {context.name!r} has no {missing[0]!r}", None, hint)
+            )
+        base = filled(self.manifest.base, self.values)
+        if urlsplit(base).scheme not in ("http", "https"):
+            raise ConnectorError("config", Problem("C524", f"connection {context.name!r}: {base!r} is no web address", None,
+                                                   "start it with https://"))  # fmt: skip
+        limits = self.manifest.limits
+        self.client = HttpClient(context.name, base, config, rate=limits.requests, concurrency=limits.concurrency or 50)
+        self.auth = Authenticator(context.name, self.manifest.auth, config.auth, lambda text: filled(text, self.values))
+
+    def close(self) -> None:
+        self.client.close()
+
+    def objects(self) -> list[str]:
+        return sorted(self.manifest.objects)
+
+    def spec(self, name: str) -> ObjectSpec:
+        """The manifest's part for an object. Raises ConnectorError C504."""
+        found = self.manifest.objects.get(name)
+        if found is None:
+            hint = nearest(name, self.manifest.objects)
+            raise ConnectorError(
+                "config", Problem("C504", f"{self.manifest.connector} has no object {name!r}", None, hint)
+            )
+        return found
+
+    def check(self) -> list[Finding]:
+        """One cheap request with credentials."""
+        try:
+            request = self.manifest.check
+            if request is not None:
+                self.answered(request.method, self.address(request, {}), body=request.body, headers=request.headers)
+            else:
+                name = next(iter(self.manifest.objects))
+                next(iter(self.read(Read(name, page=1))), None)
+        except ConnectorError as error:
+            return [Finding(False, error.problem.message, error.problem.hint)]
+        return [Finding(True, f"{self.manifest.connector} answers; credentials are accepted")]
+
+    def describe(self, name: str) -> ObjectInfo:
+        spec = self.spec(name)
+        kinds = ("create", "update", "upsert", "delete")
+        operations = {kind for kind in kinds if getattr(spec, kind) is not None or kind in spec.batch}
+        operations |= {"read"} if spec.read else set()
+        operations |= {"find"} if spec.find else set()
+        fields = tuple(_field(field, given) for field, given in spec.fields.items())
+        batches = [one.size for one in spec.batch.values()]
+        return ObjectInfo(
+            name, tuple(spec.key), fields, modified=spec.modified.field if spec.modified else None,
+            modified_type=spec.modified.type if spec.modified else "instant", ordered=spec.ordered,
+            operations=frozenset(operations), partial=spec.partial, write_class=spec.class_,
+            late=spec.late.total_seconds(), index=spec.index.total_seconds(),
+            marker=spec.marker.field if spec.marker else None,
+            matches=tuple(spec.find.by) if spec.find and spec.find.by else None,
+            tombstones=spec.deletes.kind != "none", max_batch=max(batches) if batches else 200,
+        )  # fmt: skip
+
+    # ------------------------------------------------------------------ requests
+    def address(self, request: Request, values: Mapping[str, Any], params: Mapping[str, Any] | None = None) -> str:
+        """A request's address with settings and fields put in."""
+        known = {**self.values, **values}
+        given = {name: filled(str(value), known) for name, value in request.params.items()}
+        return self.client.url(filled(request.path, known, path=True), {**given, **(params or {})})
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        body: JSON = None,
+        headers: Mapping[str, str] | None = None,
+        send_by: float | None = None,
+    ) -> Answer:
+        """One request with credentials; a refused token is renewed once."""
+        data = json_body(body) if body is not None else None
+        for again in (True, False):
+            auth = self.auth.headers(self.client, method, url)
+            sent = {"Accept": "application/json", **self.manifest.headers, **(headers or {}), **auth}
+            sent |= {"Content-Type": sent.get("Content-Type", "application/json")} if data is not None else {}
+            answer = self.client.send(method, url, headers=sent, body=data, send_by=send_by)
+            if judge(self.manifest, answer)[0] != "refresh_then_retry" or not again:
+                return answer
+            self.auth.refuse(auth.get("Authorization"))
+        raise AssertionError("unreachable")
+
+    def answered(self, method: str, url: str, *, body: JSON = None, headers: Mapping[str, str] | None = None) -> Answer:
+        """A reading request with a good answer; transient trouble is tried again. Raises ConnectorError."""
+
+        def once() -> Answer:
+            answer = self.send(method, url, body=body, headers=headers)
+            do, rule = judge(self.manifest, answer)
+            if do in ("success", "ignore"):
+                return answer
+            wait = wait_of(rule, answer)
+            troubles: dict[str, Any] = {"rate_limited": "rate_limited", "retry": "server", "in_doubt": "server",
+                                        "refresh_then_retry": "auth"}  # fmt: skip
+            trouble = troubles.get(do, "refused")
+            if trouble == "rate_limited":
+                self.client.budget.pause(wait or 1.0)
+            code = "C521" if trouble == "auth" else "C531"
+            message = f"connection {self.context.name!r}: {urlsplit(url).path} answered {answer.status}: {told(self.manifest, answer)}"
+            raise ConnectorError(trouble, Problem(code, message, None, "see the system's message"), wait=wait)
+
+        return self.client.retried(once)
+
+    # ------------------------------------------------------------------ the contract
+    def read(self, request: Read) -> Iterator[Batch]:
+        return Reader(self, request.object).read(request)
+
+    def find(self, name: str, by: Sequence[Fields], fields: tuple[str, ...] = ()) -> list[list[Record]]:
+        return Reader(self, name).find(by, fields)
+
+    def get(self, name: str, keys: Sequence[str], fields: tuple[str, ...] = ()) -> dict[str, Record]:
+        return Reader(self, name).get(keys, fields)
+
+    def write(self, name: str, operations: Sequence[Operation]) -> list[Outcome]:
+        return Writer(self, name).write(operations)
+
+
+def _field(name: str, given: str | dict[str, Any]) -> FieldInfo:
+    if isinstance(given, str):
+        return FieldInfo(name, given)  # type: ignore[arg-type]
+    values = given.get("values")
+    return FieldInfo(
+        name, given.get("type", "any"), required=bool(given.get("required")), max_length=given.get("max_length"),
+        on_create_only=bool(given.get("on_create")), values=tuple(values) if values else None,
+    )  # fmt: skip

@@ -1,0 +1,77 @@
+"""Query languages as named kinds: SOQL and SuiteQL. Values enter as literals of the dialect or as binds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from engine.sdk.connector import Read
+from engine.sdk.manifest import ObjectSpec, Query
+from engine.sdk.record import JSON, Fields
+
+
+def soql_literal(value: JSON) -> str:
+    """A value as SOQL writes it; text with its quotes and backslashes escaped."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "TRUE" if value else "FALSE"
+    if isinstance(value, (int, Decimal)):
+        return format(value, "f") if isinstance(value, Decimal) else str(value)
+    text = str(value).replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n").replace("\r", "\\r")
+    return f"'{text}'"
+
+
+def soql_instant(text: str) -> str:
+    """An instant as SOQL filters take it: whole seconds, UTC."""
+    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def soql(query: Query, spec: ObjectSpec, fields: Sequence[str], request: Read | None, by: Fields | None = None) -> str:
+    """A SELECT for a read or for a search."""
+    modified = spec.modified.field if spec.modified else None
+    columns = list(dict.fromkeys([*spec.key, *([modified] if modified else []), *(query.select or fields)]))
+    tests = [query.where] if query.where else []
+    if request is not None and modified:
+        if request.since is not None:
+            tests.append(f"{modified} >= {soql_instant(request.since)}")
+        if request.until is not None:
+            tests.append(f"{modified} < {soql_instant(request.until)}")
+    if request is not None and request.keys is not None:
+        tests.append(f"{spec.key[0]} IN ({', '.join(map(soql_literal, request.keys))})")
+    for name, value in (by or {}).items():
+        tests.append(f"{name} = {soql_literal(value)}")
+    where = f" WHERE {' AND '.join(tests)}" if tests else ""
+    order = f" ORDER BY {', '.join([*([modified] if modified else []), spec.key[0]])}"
+    return f"SELECT {', '.join(columns)} FROM {query.from_}{where}{order}"  # noqa: S608 - names from the manifest, values as literals
+
+
+def suiteql(
+    query: Query, spec: ObjectSpec, request: Read | None, by: Fields | None, zone: str, after: str | None = None
+) -> Mapping[str, Any]:
+    """`{q, params}` for a read or for a search: ids and modified instants; the record itself is read by id."""
+    tests, params = ([query.where] if query.where else []), []
+    stamp = query.modified or "lastmodifieddate"
+    columns = ["id"]
+    if spec.modified:
+        columns.append(f"TO_CHAR({stamp}, 'YYYY-MM-DD HH24:MI:SS') AS modified")
+    for bound, sign in ((request.since, ">="), (request.until, "<")) if request else ():
+        if bound is not None and spec.modified:
+            tests.append(f"{stamp} {sign} TO_TIMESTAMP(?, 'YYYY-MM-DD HH24:MI:SS')")
+            moment = datetime.fromisoformat(bound.replace("Z", "+00:00"))
+            params.append(moment.astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M:%S"))
+    if request is not None and request.keys is not None:
+        tests.append(f"id IN ({', '.join('?' * len(request.keys))})")
+        params += list(request.keys)
+    for name, value in (by or {}).items():
+        tests.append(f"{query.columns.get(name, name.lower())} = ?")
+        params.append(value)
+    if after is not None:
+        tests.append("id > ?")
+        params.append(after)
+    where = f" WHERE {' AND '.join(tests)}" if tests else ""
+    return {"q": f"SELECT {', '.join(columns)} FROM {query.from_}{where} ORDER BY id", "params": params}  # noqa: S608

@@ -1,0 +1,291 @@
+"""Reads of a manifest: windows, pages with their stop rules, details, searches."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from connectors.rest.queries import soql, suiteql
+from connectors.rest.shapes import body_of, instant, records_of, search
+from engine.sdk.connector import Batch, Read
+from engine.sdk.errors import ConnectorError, Problem
+from engine.sdk.http import Answer
+from engine.sdk.manifest import ObjectSpec, Page, Query, ReadSpec, SinceParam
+from engine.sdk.record import Fields, Record, digest, same, text_key
+
+if TYPE_CHECKING:
+    from connectors.rest.connector import RestConnector
+
+MAX_PAGES = 100_000
+EMPTY_PAGES = 3
+
+
+class Reader:
+    """Reads of one object."""
+
+    def __init__(self, connector: RestConnector, name: str) -> None:
+        self.connector, self.name = connector, name
+        self.spec: ObjectSpec = connector.spec(name)
+        self.page: Page = (self.spec.read.page if self.spec.read else None) or connector.manifest.page
+
+    def trouble(self, kind: Any, code: str, message: str, hint: str) -> ConnectorError:
+        return ConnectorError(
+            kind, Problem(code, f"{self.connector.context.name!r} {self.name}: {message}", None, hint)
+        )
+
+    def read(self, request: Read) -> Iterator[Batch]:
+        """Pages of records; then, where asked for, what was deleted."""
+        read = self.spec.read
+        if read is None:
+            raise self.trouble("config", "C532", "cannot be read", "see `connectors describe`")
+        if request.keys is not None and read.query is None and read.keys is None and self.spec.detail is not None:
+            yield Batch(list(self._details([{self.spec.key[0]: key} for key in request.keys], request)))
+            return
+        for records in self._pages(read, request):
+            found = (
+                list(self._details(records, request))
+                if self.spec.detail
+                else [self.record(one, request) for one in records]
+            )
+            reached = found[-1].modified if found and self.spec.ordered else None
+            yield Batch(found, reached)
+        if request.deletes and self.spec.deletes.kind == "feed":
+            yield from self._deleted(request)
+
+    def record(self, value: Fields, request: Read | None = None) -> Record:
+        """A record of an answer: key, modified instant, fields that were asked for and left out as null."""
+        for name in self.spec.drop:
+            value.pop(name, None)
+        modified, spec = None, self.spec.modified
+        if spec is not None:
+            given = search(spec.field, value)
+            zone = spec.timezone or self.connector.config.timezone
+            modified = instant(given, zone) if spec.type == "instant" else None if given is None else str(given)
+        for name in request.fields if request is not None else ():
+            first = re.split(r"[.\[]", name)[0]
+            if first.isidentifier() and first not in value:
+                value[first] = None
+        flag = self.spec.deletes.flag if self.spec.deletes.kind == "flag" else None
+        return Record(
+            text_key(value, tuple(self.spec.key)), value, modified, deleted=bool(flag and value.get(flag) is True)
+        )
+
+    # ------------------------------------------------------------------ pages
+    def _first(self, read: ReadSpec, request: Read) -> tuple[dict[str, Any], Any]:
+        """Parameters and body of the first page."""
+        params: dict[str, Any] = {name: str(value) for name, value in request.query.items()}
+        body = body_of(read.body, {}, self.connector.values) if read.body is not None else None
+        if read.query is not None:
+            return self._query(read.query, params, request, None, read)
+        for bound, how in ((request.since, read.since), (request.until, read.until)):
+            if bound is not None and how is not None:
+                params[how.param] = self._bound(bound, how)
+        if request.keys is not None and read.keys is not None:
+            params[read.keys["param"]] = read.keys.get("join", ",").join(request.keys)
+        if read.fields is not None and request.fields:
+            params[read.fields["param"]] = read.fields.get("join", ",").join(request.fields)
+        return params, body
+
+    def _bound(self, text: str, how: SinceParam) -> str:
+        from datetime import UTC, datetime
+
+        if how.format in ("rfc3339", "text"):
+            return text
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        if how.format == "date":
+            return moment.date().isoformat()
+        seconds = moment.astimezone(UTC).timestamp()
+        return str(int(seconds * 1000) if how.format == "epoch_ms" else int(seconds))
+
+    def _query(
+        self,
+        query: Query,
+        params: dict[str, Any],
+        request: Read | None,
+        by: Fields | None,
+        read: Any,
+        after: str | None = None,
+    ) -> tuple[dict[str, Any], Any]:
+        fields = _columns(request.fields if request else (), self.spec)
+        if query.kind == "soql":
+            return {**params, query.param: soql(query, self.spec, fields, request, by)}, None
+        zone = (self.spec.modified.timezone if self.spec.modified else None) or self.connector.config.timezone
+        return params, dict(suiteql(query, self.spec, request, by, zone, after))
+
+    def _pages(self, read: ReadSpec, request: Read) -> Iterator[list[Fields]]:
+        page, given, empty, seen = self.page, 0, 0, set()
+        params, body = self._first(read, request)
+        if page.size is not None:
+            params[page.size.param] = str(min(max(request.page, 1), page.size.max))
+        state: dict[str, Any] = dict(params)
+        if page.kind == "page":
+            state[page.param or "page"] = str(page.start)
+        if page.kind == "offset":
+            state[page.param or "offset"] = "0"
+        url = self.connector.address(read, {}, state)
+        for number in range(MAX_PAGES):
+            answer = self.connector.answered(read.method, url, body=body, headers=read.headers)
+            records = records_of(read.records, answer)
+            mark = (url, digest([body, records[:1], records[-1:]]))
+            if mark in seen:
+                raise self.trouble("bad_response", "C533", "a page came a second time", "see the manifest's `page`")
+            seen.add(mark)
+            given += len(records)
+            empty = empty + 1 if not records else 0
+            yield records
+            following = self._next(page, answer, records, state, number, given)
+            if following is None:
+                self._complete(page, answer, given)
+                return
+            if empty >= EMPTY_PAGES:
+                raise self.trouble(
+                    "bad_response", "C533", "three empty pages with more to come", "see the manifest's `page`"
+                )
+            if isinstance(following, dict):
+                state.update(following)
+                if page.kind == "keyset" or (page.cap is not None and given >= page.cap):
+                    state, body = self._beyond(read, request, params, page, records)
+                    given = 0
+                url = self.connector.address(read, {}, state)
+            else:
+                url = self.connector.client.url(following)
+        raise self.trouble("bad_response", "C533", f"more than {MAX_PAGES:,} pages", "narrow the read")
+
+    def _beyond(
+        self, read: ReadSpec, request: Read, params: dict[str, Any], page: Page, records: list[Fields]
+    ) -> tuple[dict[str, Any], Any]:
+        """Past the greatest offset the read goes on by key."""
+        if read.query is None or read.query.kind != "suiteql":
+            raise self.trouble(
+                "truncated", "C534", f"has more records than its paging reaches ({page.cap:,})", "narrow the read"
+            )
+        last = str(records[-1][self.spec.key[0]])
+        state, body = self._query(read.query, dict(params), request, None, read, last)
+        return {**state, page.param or "offset": "0"}, body
+
+    def _next(
+        self, page: Page, answer: Answer, records: list[Fields], state: Mapping[str, Any], number: int, given: int
+    ) -> dict[str, Any] | str | None:
+        """Parameters or address of the next page; None at the end."""
+        facts = answer.facts()
+        if page.kind in ("next_url", "cursor"):
+            found = search(page.next, facts)
+            if not found:
+                return None
+            return str(found) if page.kind == "next_url" else {page.param or "cursor": str(found)}
+        if page.kind == "link_header":
+            match = re.search(r'<([^>]+)>;\s*rel="?next"?', answer.headers.get("link", ""))
+            return match[1] if match else None
+        if page.kind in ("page", "offset", "keyset"):
+            more = search(page.more, facts) if page.more else bool(records)
+            if more is not True:
+                return None
+            if page.kind == "page":
+                return {page.param or "page": str(page.start + number + 1)}
+            return {page.param or "offset": str(int(state.get(page.param or "offset", 0)) + len(records))}
+        return None
+
+    def _complete(self, page: Page, answer: Answer, given: int) -> None:
+        total = search(page.total, answer.facts()) if page.total else None
+        if isinstance(total, int) and given < total:
+            raise self.trouble(
+                "truncated", "C534", f"gave {given} of {total} records", "run it again; rows may have moved"
+            )
+
+    # ------------------------------------------------------------------ details, searches
+    def _details(self, rows: Sequence[Fields], request: Read | None) -> Iterator[Record]:
+        """The whole record of each row, several at once."""
+        detail = self.spec.detail
+        if detail is None or not rows:
+            return
+
+        def one(row: Fields) -> Record | None:
+            url = self.connector.address(detail, row)
+            try:
+                answer = self.connector.answered(detail.method, url, headers=detail.headers)
+            except ConnectorError as error:
+                if error.trouble == "refused" and " answered 404" in error.problem.message:
+                    return None  # gone since the list was made
+                raise
+            value = records_of(detail.record, answer)[0]
+            found = self.record(value, request)
+            if found.modified is None and row.get("modified"):
+                zone = self.connector.config.timezone
+                found.modified = instant(str(row["modified"]).replace(" ", "T"), zone)
+            return found
+
+        limit = self.connector.config.limits.concurrency
+        with ThreadPoolExecutor(max_workers=max(1, limit), thread_name_prefix="detail") as pool:
+            yield from (found for found in pool.map(one, rows) if found is not None)
+
+    def find(self, by: Sequence[Fields], fields: tuple[str, ...] = ()) -> list[list[Record]]:
+        """One search a condition."""
+        spec = self.spec.find
+        if spec is None:
+            raise self.trouble("config", "C532", "cannot be searched", "see `connectors describe`")
+        request = Read(self.name, fields=fields)
+        return [self._found(one, request) for one in by]
+
+    def _found(self, by: Fields, request: Read) -> list[Record]:
+        spec, marker = self.spec.find, self.spec.marker
+        assert spec is not None
+        params: dict[str, Any] = {}
+        body = None
+        if spec.query is not None:
+            params, body = self._query(spec.query, {}, None if spec.query.kind == "suiteql" else request, by, spec)
+        else:
+            for name, value in by.items():
+                if marker is not None and name == marker.field and marker.find:
+                    params |= {key: text.replace("@mark", str(value)) for key, text in marker.find.items()}
+                elif name in spec.by:
+                    params |= {spec.by[name].param: str(value), **spec.by[name].params}
+                else:
+                    raise self.trouble("config", "C535", f"cannot be searched by {name!r}", f"by: {', '.join(spec.by)}")
+        answer = self.connector.answered(
+            spec.method, self.connector.address(spec, {}, params), body=body, headers=spec.headers
+        )
+        rows = records_of(spec.records, answer)
+        found = list(self._details(rows, request)) if self.spec.detail else [self.record(row, request) for row in rows]
+        plain = {name: value for name, value in by.items() if not (marker and name == marker.field and marker.find)}
+        return [one for one in found if all(_equal(one.value.get(name), value) for name, value in plain.items())]
+
+    def get(self, keys: Sequence[str], fields: tuple[str, ...]) -> dict[str, Record]:
+        """Records by native id, in chunks."""
+        found: dict[str, Record] = {}
+        for start in range(0, len(keys), 100):
+            for batch in self.read(Read(self.name, keys=tuple(keys[start : start + 100]), fields=fields, page=200)):
+                found.update((record.key, record) for record in batch.records)
+        return {key: found[key] for key in keys if key in found}
+
+    def _deleted(self, request: Read) -> Iterator[Batch]:
+        """The feed of deleted records."""
+        feed = self.spec.deletes
+        params = {}
+        for bound, how in ((request.since, feed.since), (request.until, feed.until)):
+            if how is not None:
+                text = bound or (self.connector.now().isoformat() if how is feed.until else None)
+                if text is None:
+                    return  # without a lower bound there is no window to ask for
+                params[how.param] = self._bound(text, how)
+        url = self.connector.client.url(feed.get or "", params)
+        answer = self.connector.answered("get", url)
+        rows = records_of(feed.records or "body", answer)
+        keys = [str(search(feed.key, row)) for row in rows]
+        yield Batch([Record(key, {}, deleted=True, raw=b"deleted") for key in keys])
+
+
+def _equal(left: Any, right: Any) -> bool:
+    if isinstance(left, str) and isinstance(right, str):
+        return left.casefold() == right.casefold()
+    return same(left, right) or (left is not None and str(left) == str(right))
+
+
+def _columns(fields: Sequence[str], spec: ObjectSpec) -> list[str]:
+    """Plain paths as columns of a query; for other expressions the name that they start with."""
+    found = []
+    for one in fields:
+        plain = re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", one)
+        found.append(one if plain else re.split(r"[.\[]", one)[0])
+    return list(dict.fromkeys(one for one in found if one.replace(".", "_").isidentifier())) or list(spec.fields)

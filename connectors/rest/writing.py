@@ -16,7 +16,8 @@ from engine.sdk.record import JSON, Fields
 if TYPE_CHECKING:
     from connectors.rest.connector import RestConnector
 
-_DONE: dict[str, OutcomeState] = {"create": "created", "update": "updated", "upsert": "updated", "delete": "deleted"}
+_DONE: dict[str, OutcomeState] = {"create": "created", "update": "updated", "upsert": "created", "delete": "deleted"}
+"""What success means; an upsert whose system does not say otherwise made the record (it was not known before)."""
 
 
 class Writer:
@@ -90,8 +91,8 @@ class Writer:
         if do in ("success", "ignore"):
             key = self._id(spec.id, answer) or one.key
             state = _DONE.get(one.kind, "created")
-            if one.kind == "upsert" and spec.created is not None and search(spec.created, answer.facts()) is True:
-                state = "created"
+            if one.kind == "upsert" and spec.created is not None and search(spec.created, answer.facts()) is not True:
+                state = "updated"
             version = search(spec.version, answer.facts()) if spec.version else answer.headers.get("etag")
             return Outcome(one.id, state, key, version)
         return self._failed(one, do, rule, answer, wait, told(self.connector.manifest, answer))
@@ -179,8 +180,8 @@ class Writer:
                 continue
             if search(spec.ok, item) is True:
                 state = _DONE.get(one.kind, "created")
-                if one.kind == "upsert" and spec.created and search(spec.created, item) is True:
-                    state = "created"
+                if one.kind == "upsert" and spec.created and search(spec.created, item) is not True:
+                    state = "updated"
                 found = search(spec.id, item) if spec.id else None
                 outcomes[one.id] = Outcome(one.id, state, str(found) if found else one.key)
             else:

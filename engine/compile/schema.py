@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
@@ -146,40 +145,48 @@ def compile_schema(document: Document, resolve: Callable[[str, Position], Docume
 
 
 def bundled(document: Document, resolve: Callable[[str, Position], Document]) -> Schema:
-    """The schema with every `$ref: name` under `$defs`, closed and without positions; null allowed where optional."""
+    """The schema as one: schemas that it names are put in their place (recursive ones under `$defs`).
+
+    Fields that are not required may be null, at every level: null says empty (LANGUAGE, three states).
+    """
     defs: dict[str, Schema] = {}
 
-    def walk(node: JSON, at: tuple[Any, ...], of: Document) -> JSON:
+    def walk(node: JSON, at: tuple[Any, ...], of: Document, inside: tuple[str, ...]) -> JSON:
         if isinstance(node, list):
-            return [walk(item, (*at, number), of) for number, item in enumerate(node)]
+            return [walk(item, (*at, number), of, inside) for number, item in enumerate(node)]
         if not isinstance(node, dict):
-            return float(node) if isinstance(node, Decimal) and not node.is_finite() else node
-        found = {name: walk(item, (*at, name), of) for name, item in node.items() if name not in ("$schema", "$id")}
+            return node
+        found = {
+            name: walk(item, (*at, name), of, inside) for name, item in node.items() if name not in ("$schema", "$id")
+        }
         name = node.get("$ref")
         if isinstance(name, str) and not name.startswith("#"):
-            if name not in defs:
-                defs[name] = {}
-                other = resolve(name, of.at(*at, "$ref"))
-                defs[name] = walk(other.data, (), other)
-            found["$ref"] = f"#/$defs/{name}"
+            rest = {key: value for key, value in found.items() if key != "$ref"}
+            other = resolve(name, of.at(*at, "$ref"))
+            if name in inside:
+                defs.setdefault(name, {})
+                return {**rest, "$ref": f"#/$defs/{name}"}
+            found = {**walk(other.data, (), other, (*inside, name)), **rest}
+            if name in defs:
+                defs[name] = found
+        if isinstance(found.get("properties"), dict) and found.get("type") == "object":
+            required = set(found.get("required", ()))
+            found["properties"] = {
+                key: sub if key in required else nullable(sub) for key, sub in found["properties"].items()
+            }
         return found
 
-    schema: Schema = walk(document.data, (), document)
-    required = set(schema.get("required", ()))
-    schema["properties"] = {
-        "id": {"type": "string"},
-        **{
-            name: sub if name in required else {"anyOf": [sub, {"type": "null"}]} if "$ref" in sub else nullable(sub)
-            for name, sub in schema.get("properties", {}).items()
-        },
-    }
+    schema: Schema = walk(document.data, (), document, (document.name,))
+    schema["properties"] = {"id": {"type": "string"}, **schema.get("properties", {})}
     if defs:
         schema["$defs"] = {**defs, **schema.get("$defs", {})}
     return schema
 
 
 def nullable(schema: Schema) -> Schema:
-    """A field that is not required may be null: null says empty (LANGUAGE, three states)."""
+    """The same, or null."""
+    if "$ref" in schema:
+        return {"anyOf": [schema, {"type": "null"}]}
     kind = schema.get("type")
     if isinstance(kind, str):
         kind = [kind]

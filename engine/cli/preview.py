@@ -1,0 +1,120 @@
+"""`mapping preview|coverage` and `test`: what a mapping makes of records, field by field, and proof that it stays so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from engine.cli.main import Context, common, pass_context, printable
+from engine.cli.operate import _value
+from engine.sdk.errors import Position, Problem, UsageError
+from engine.sdk.record import Fields, decode_json
+
+
+@click.group()
+@common
+def mapping() -> None:
+    """Mappings: what they make of a record, and which fields they cover."""
+
+
+@mapping.command("preview")
+@click.argument("name")
+@click.option("--record", help="A record of a system: connection:native_id.")
+@click.option("--file", type=click.Path(path_type=Path, dir_okay=False), help="A file with one JSON record.")
+@click.option("--to", "target", help="Mapping of a target, for the payload.")
+@common
+@pass_context
+def preview(context: Context, name: str, record: str | None, file: Path | None, target: str | None) -> int:
+    """Source, canonical and payload of a sample record, field by field, with each rule's line.
+
+    \b
+      crosswalk mapping preview salesforce/account --record crm:001000000000003AAA --to netsuite/customer
+    """
+    from engine.run.preview import preview as make
+
+    told = make(context.workspace, name, _sample(context, name, record, file), target, context.store)
+
+    def text() -> None:
+        for row in told["fields"]:
+            source = f"{row['reads']} = {_value(row['source'])}" if row["reads"] else "—"
+            click.echo(f"{row['field']:<18} {_value(row['canonical']):<30} ← {printable(source)}   {row['at']}")
+        for row in told["payload"]:
+            click.echo(f"→ {row['field']:<16} {_value(row['value']):<30}   {row['at'] or ''}")
+        for fault in told["faults"]:
+            click.echo(printable(fault))
+
+    context.answer({"preview": told}, text)
+    return 3 if told["faults"] else 0
+
+
+def _sample(context: Context, name: str, record: str | None, file: Path | None) -> Fields:
+    document = context.workspace.document("mapping", name)
+    if file is not None:
+        try:
+            found: Fields = decode_json(file.read_bytes())
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                Problem("X912", f"{file.name} cannot be read: {error}", Position(file.name), "give one JSON object")
+            ) from None
+        return found
+    if record is None:
+        raise UsageError(
+            Problem("X900", "no record is given", None, "add --record connection:native_id or --file sample.json")
+        )
+    connection, _, native = record.partition(":")
+    with context.workspace.connector(connection) as connector:
+        rows = connector.get(document.model.object, [native])
+    if native not in rows:
+        raise UsageError(
+            Problem(
+                "X908", f"{connection} has no {document.model.object} {native!r}", None, "see `connectors describe`"
+            )
+        )
+    value: Fields = rows[native].value
+    return value
+
+
+@mapping.command("coverage")
+@click.argument("names", nargs=-1)
+@common
+@pass_context
+def coverage(context: Context, names: tuple[str, ...]) -> None:
+    """Which canonical fields mappings give, and which they leave out."""
+    rows = []
+    for name in names or tuple(context.workspace.names("mapping", own=True)):
+        model = context.workspace.document("mapping", name).model
+        known = list(context.workspace.document("schema", model.entity).data.get("properties", {}))
+        given = {one.split(".")[0] for one in (*model.fields, *(model.inbound or {}))}
+        rows.append({"mapping": name, "entity": model.entity, "covered": [one for one in known if one in given],
+                     "missing": [one for one in known if one not in given]})  # fmt: skip
+
+    def text() -> None:
+        for row in rows:
+            total = len(row["covered"]) + len(row["missing"])
+            click.echo(f"{row['mapping']}: {len(row['covered'])} of {total} fields of {row['entity']}")
+            click.echo(f"  not given: {', '.join(row['missing']) or 'none'}")
+
+    context.answer({"coverage": rows}, text)
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+@common
+@pass_context
+def test(context: Context, names: tuple[str, ...]) -> int:
+    """Run the tests of the workspace (tests/*.yaml)."""
+    from engine.run.testing import run_tests
+
+    results = run_tests(context.workspace, names)
+    failed = [one for one in results if one["problem"]]
+
+    def text() -> None:
+        for one in results:
+            click.echo(f"{'FAIL' if one['problem'] else 'ok  '} {one['test']}: {one['case']}")
+            if one["problem"]:
+                click.echo(f"     {printable(one['problem'])}")
+        click.echo(f"{len(results) - len(failed)} passed, {len(failed)} failed")
+
+    context.answer({"tests": results, "passed": len(results) - len(failed), "failed": len(failed)}, text)
+    return 1 if failed else 0

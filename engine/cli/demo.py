@@ -33,7 +33,12 @@ connections:
     connector: netsuite
     url: "${sandbox:netsuite}"
     account: "${sandbox:netsuite.account}"
-    auth: { kind: oauth1_tba, consumer_key: "${sandbox:netsuite.consumer_key}", consumer_secret: "${sandbox:netsuite.consumer_secret}", token: "${sandbox:netsuite.token}", token_secret: "${sandbox:netsuite.token_secret}" }
+    auth:
+      kind: oauth1_tba
+      consumer_key: "${sandbox:netsuite.consumer_key}"
+      consumer_secret: "${sandbox:netsuite.consumer_secret}"
+      token: "${sandbox:netsuite.token}"
+      token_secret: "${sandbox:netsuite.token_secret}"
 """
 
 

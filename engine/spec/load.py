@@ -152,8 +152,8 @@ def _extended(
 ) -> tuple[dict[Any, Any], tuple[str, ...]]:
     """The other document's keys under ours, merged key by key; positions of both are kept."""
     other_name, at = data["extends"], positions.at("extends")
-    if not isinstance(other_name, str) or (other_name == name and kind != "schema"):
-        raise SpecError(Problem("E147", "`extends` cannot name this document", at, "name another document"))
+    if not isinstance(other_name, str):
+        raise SpecError(Problem("E147", "`extends` names one document", at, "write its name"))
     other = parent(kind, other_name, at)
     merged = _merged(dict(other.data), {key: value for key, value in data.items() if key not in ("extends", "remove")})
     merged[kind] = data.get(kind, name)

@@ -218,6 +218,8 @@ class Workspace:
         """What `extends` names; a document may extend the library's of the same name."""
         if self._loading and self._loading[-1] == (kind, name):
             path = self._base(self.library, kind) / f"{name}.yaml"
+            if not path.is_file() or self._shown(path, "library") == at.file:
+                raise SpecError(Problem("E147", f"{name!r} extends itself", at, "name another document"))
             return load_document(path, self._shown(path, "library"), kind, name, "library", self._parent)
         return self.document(kind, name, at)
 

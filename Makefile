@@ -1,0 +1,30 @@
+# Every target builds its own .venv first; nothing but Python 3.11 or later is needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint bench clean
+
+$(BIN)/crosswalk: pyproject.toml
+	$(PYTHON) -c "import sys; sys.exit(0 if sys.version_info >= (3, 11) else 'Python 3.11 or later is needed')"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $(BIN)/crosswalk
+
+demo: $(BIN)/crosswalk
+	rm -rf crosswalk-demo
+	$(BIN)/crosswalk demo crosswalk-demo
+
+test: $(BIN)/crosswalk
+	$(BIN)/python -m pytest
+
+lint: $(BIN)/crosswalk
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check engine connectors tests
+	$(BIN)/mypy
+
+bench: $(BIN)/crosswalk
+	$(BIN)/python tests/bench/bench.py
+
+clean:
+	rm -rf $(VENV) crosswalk-demo dist build

@@ -53,7 +53,13 @@ def read_csv(stream: IO[bytes], settings: FileObject, config: FilesConfig) -> It
     """RFC 4180. Values are text; a row with another number of cells is a problem, never shifted."""
     csv.field_size_limit(min(config.max_line, 2**31 - 1))
     text = io.TextIOWrapper(stream, encoding=settings.encoding, newline="")
-    reader = csv.reader(text, delimiter=settings.delimiter, strict=True)
+    try:
+        yield from _csv_rows(csv.reader(text, delimiter=settings.delimiter, strict=True), settings)
+    finally:
+        text.detach()
+
+
+def _csv_rows(reader: Any, settings: FileObject) -> Iterator[Row]:
     try:
         header = next(reader, None)
     except (csv.Error, UnicodeDecodeError) as error:
@@ -158,17 +164,17 @@ def _cell(value: Any) -> Any:
 
 def guarded(text: str) -> str:
     """Text that a spreadsheet program would run as a formula gets a leading apostrophe."""
-    start = unicodedata.normalize("NFKC", text[:1])
-    return (
-        f"'{text}"
-        if start in RISKY or (text.startswith("'") and unicodedata.normalize("NFKC", text[1:2]) in RISKY)
-        else text
-    )
+    risky = _starts(text) in RISKY or (text.startswith("'") and _starts(text[1:]) in (*RISKY, "'"))
+    return f"'{text}" if risky else text
+
+
+def _starts(text: str) -> str:
+    return unicodedata.normalize("NFKC", text[:1])
 
 
 def unguarded(text: str) -> str:
     """The text without that apostrophe."""
-    return text[1:] if text.startswith("'") and unicodedata.normalize("NFKC", text[1:2]) in (*RISKY, "'") else text
+    return text[1:] if text.startswith("'") and _starts(text[1:]) in (*RISKY, "'") else text
 
 
 def write_csv(stream: IO[bytes], rows: Iterable[Fields], settings: FileObject, *, header: bool = True) -> None:

@@ -11,7 +11,7 @@ from engine.compile.rules import MISSING, RefSlot, RuleInfo, Writer
 from engine.compile.shape import Shape
 from engine.compile.tables import TableIndex
 from engine.compile.template import compile_template
-from engine.sdk.errors import Position
+from engine.sdk.errors import Position, Problems, SpecError
 from engine.sdk.record import JSON
 from engine.spec.load import Document
 from engine.spec.mapping import FieldRule, Mapping
@@ -42,6 +42,14 @@ class Body:
         self.rules: list[RuleInfo] = []
         self.slots: list[RefSlot] = []
         self.index = -1
+        self.problems = Problems()
+
+    def told(self, write: Callable[[], None]) -> None:
+        """Write one rule; what is wrong with it is told together with the others' faults."""
+        try:
+            write()
+        except SpecError as error:
+            self.problems.extend(error.problems)
 
     def begin(self, path: str, rule: FieldRule, place: Place) -> int:
         """Start a rule: from here on generated lines belong to it."""

@@ -10,7 +10,7 @@ from engine.compile.expression import Expression, compile_expression
 from engine.compile.ownership import true
 from engine.compile.shape import Shape
 from engine.compile.template import Template, compile_template
-from engine.sdk.errors import Position, Problem
+from engine.sdk.errors import Position, Problem, Problems, SpecError
 from engine.sdk.record import Fields
 from engine.spec.load import Document
 from engine.spec.sync import Check
@@ -39,21 +39,24 @@ class CompiledCheck:
 
 def compile_checks(document: Document, checks: Sequence[Check], shape: Shape) -> tuple[CompiledCheck, ...]:
     """The checks of a flow in their order. Raises SpecError for expressions that the schema cannot answer."""
-    compiled = []
+    problems, compiled = Problems(), []
     for number, check in enumerate(checks):
         place = ("checks", number)
+        try:
+            that = compile_expression(check.that, document.at(*place, "that"), shape=shape)
+        except SpecError as error:
+            problems.extend(error.problems)
+            continue
         otherwise = None
         if check.otherwise is not None:
-            at = document.at(*place, "otherwise")
-            otherwise = compile_template(check.otherwise, at, mode="message", shape=shape)
+            try:
+                otherwise = compile_template(
+                    check.otherwise, document.at(*place, "otherwise"), mode="message", shape=shape
+                )
+            except SpecError as error:
+                problems.extend(error.problems)
         compiled.append(
-            CompiledCheck(
-                check.name,
-                document.at(*place, "that"),
-                compile_expression(check.that, document.at(*place, "that"), shape=shape),
-                otherwise,
-                check.queue,
-                check.severity,
-            )
+            CompiledCheck(check.name, document.at(*place, "that"), that, otherwise, check.queue, check.severity)
         )
+    problems.raise_any()
     return tuple(compiled)

@@ -27,9 +27,10 @@ class Inbound(Body):
             self.writer.put("env.root = rec")
         self.writer.put("out = {}")
         for name, rule in self.model.fields.items():
-            self.rule(rule, name, ("fields", name), "rec", "out")
+            self.told(lambda rule=rule, name=name: self.rule(rule, name, ("fields", name), "rec", "out"))  # type: ignore[misc]
         for name, rule in (self.model.inbound or {}).items():
-            self.rule(rule, name, ("inbound", name), "rec", "out")
+            self.told(lambda rule=rule, name=name: self.rule(rule, name, ("inbound", name), "rec", "out"))  # type: ignore[misc]
+        self.problems.raise_any()
         if self.model.per:
             for name, rule in self.model.per.items():
                 self.per(rule, name, ("per", name))

@@ -19,7 +19,7 @@ from engine.compile.functions import FunctionFault
 from engine.compile.ownership import Ownership
 from engine.compile.rules import MISSING, Generated, build, key_text
 from engine.sdk.connector import ObjectInfo
-from engine.sdk.errors import Problem, Problems
+from engine.sdk.errors import Problem
 from engine.sdk.record import decode_json
 from engine.spec.mapping import FieldRule
 
@@ -31,7 +31,6 @@ class Outbound(Body):
         super().__init__(*args, **kwargs)
         self.info, self.ownership, self.role = info, ownership, role
         self.clears: set[str] = set()
-        self.problems = Problems()
         self.written: dict[str, int] = {}
 
     def generate(self) -> Generated:
@@ -41,9 +40,9 @@ class Outbound(Body):
         put("out = {}; once = {}")
         for name, rule in self.model.fields.items():
             if rule.from_ is not None or rule.to or rule.fields or rule.each:
-                self.field(rule, name, ("fields", name), "rec")
+                self.told(lambda rule=rule, name=name: self.field(rule, name, ("fields", name), "rec"))  # type: ignore[misc]
         for name, rule in (self.model.outbound or {}).items():
-            self.given(rule, name, ("outbound", name))
+            self.told(lambda rule=rule, name=name: self.given(rule, name, ("outbound", name)))  # type: ignore[misc]
         for name, rule in (self.model.per or {}).items():
             self.part(rule, name, ("per", name))
         self.problems.raise_any()

@@ -214,7 +214,15 @@ def _inputs(tx: Tx, session: Session, plan: SyncPlan, items: list[Item], lost: s
             continue
         if not item.raw_hash or any(fault[1] == "later" for fault in item.faults):
             continue
-        rows.append(Seen(item.key, item.raw_hash, plan.logic, None if item.ended == "skipped" else item.canonical_id, item.record.modified))
+        rows.append(
+            Seen(
+                item.key,
+                item.raw_hash,
+                plan.logic,
+                None if item.ended == "skipped" else item.canonical_id,
+                item.record.modified,
+            )
+        )
     if rows:
         inputs.put(tx, plan.name, rows, session.run)
         if session.seen is not None:

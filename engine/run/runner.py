@@ -71,18 +71,25 @@ class Runner:
                 run = runs.start(tx, name, "sync", options.trigger, options.as_json(), flow.policy.lane)
                 reason = "another run of it is going on" if lease is None else "the flow's mode is off"
                 runs.finish(tx, run, "skipped", {}, held=reason)
-                return self._result(run, Counts.of(()), None)
-            if not options.plan:
-                runs.abandoned(tx, name)
-            run = runs.start(tx, name, "sync", options.trigger, options.as_json(), flow.policy.lane)
-            runs.claim_unit(tx, run)
+            else:
+                if not options.plan:
+                    runs.abandoned(tx, name)
+                run = runs.start(tx, name, "sync", options.trigger, options.as_json(), flow.policy.lane)
+                runs.claim_unit(tx, run)
+        if lease is None or flow.mode == "off":
+            if lease is not None:
+                self._release(lease)
+            return self._result(run, Counts.of(()), None)
         options.plan = options.plan or flow.mode == "shadow"
         try:
             with self._renewed(lease):
                 return self._execute(document, run, options, lease.fence)
         finally:
-            with self.store.begin("release") as tx:
-                leases.release(tx, lease)
+            self._release(lease)
+
+    def _release(self, lease: leases.Lease) -> None:
+        with self.store.begin("release") as tx:
+            leases.release(tx, lease)
 
     def _execute(self, document: Document, run: str, options: Options, fence: int) -> Result:
         connectors = Connectors(self.workspace)

@@ -72,7 +72,7 @@ class Step(Config):
     def _whole(self) -> Step:
         given = [kind for kind in KINDS if getattr(self, kind) is not None]
         if len(given) != 1:
-            raise ValueError(f"a step is one of {', '.join(KINDS)}")
+            raise ValueError(f"has a step of no kind: write one of {', '.join(KINDS)}")
         needs = {
             "check": ("that",), "approve": ("queue",), "find": ("connection", "mapping", "by"),
             "write": ("record", "targets"), "derive": ("mapping",), "wait": ("event",),
@@ -80,7 +80,7 @@ class Step(Config):
         }  # fmt: skip
         for name in needs[given[0]]:
             if getattr(self, name) is None:
-                raise ValueError(f"a `{given[0]}` step needs `{name}`")
+                raise ValueError(f"has a `{given[0]}` step without `{name}`: add it")
         allowed = {
             "check": {"that", "otherwise", "queue"}, "approve": {"queue", "expires", "on_expiry", "otherwise"},
             "find": {"connection", "mapping", "by"}, "write": {"record", "targets", "undo"},
@@ -89,7 +89,9 @@ class Step(Config):
         }[given[0]] | {"when", given[0]}  # fmt: skip
         strange = sorted(self.model_fields_set - allowed)
         if strange:
-            raise ValueError(f"a `{given[0]}` step does not take `{strange[0].strip('_')}`")
+            raise ValueError(
+                f"has a `{given[0]}` step with `{strange[0].strip('_')}`, which it does not take: remove it"
+            )
         return self
 
 

@@ -103,16 +103,16 @@ def read_yaml(data: bytes, file: str) -> tuple[Any, Positions]:
 
 
 def _compose(text: str, file: str) -> Node | None:
-    loader = _Loader(text)
     try:
-        root: Node | None = loader.get_single_node()
+        root: Node | None = _Loader(text).get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         at = Position(file, mark.line + 1, mark.column + 1) if mark else Position(file)
         what = " ".join(filter(None, (error.context, error.problem)))
         raise _refused("E100", f"not readable as YAML: {what}", at, _advice(what)) from None
     except yaml.YAMLError as error:
-        raise _refused("E100", f"not readable as YAML: {error}", Position(file), "remove that character") from None
+        what = str(error).splitlines()[0]
+        raise _refused("E100", f"not readable as YAML: {what}", Position(file), "remove that character") from None
     return root
 
 
@@ -176,7 +176,7 @@ class _Builder:
         self.positions.values.setdefault(path, _place(node, self.positions.file))
         if isinstance(node, ScalarNode):
             return self.scalar(node)
-        if not node.tag.startswith(_CORE) and node.tag != "!":
+        if node.tag not in (f"{_CORE}map", f"{_CORE}seq", "!"):
             self.tag(node)
         if isinstance(node, SequenceNode):
             return [self.build(item, (*path, number)) for number, item in enumerate(node.value)]

@@ -53,7 +53,9 @@ class Table(Config):
         for number, row in enumerate(value["rows"], 1):
             if isinstance(row, list):
                 if len(row) != len(columns):
-                    raise ValueError(f"row {number} has {len(row)} values for {len(columns)} columns")
+                    raise ValueError(
+                        f"has {len(row)} values for {len(columns)} columns in row {number}: write one for each column"
+                    )
                 row = dict(zip(columns, row, strict=True))
             rows.append(row)
         if not columns and rows and isinstance(rows[0], dict):
@@ -85,5 +87,5 @@ class Table(Config):
             for first, last, other in seen.get(key, ()):
                 if self.hit == "unique" and start <= last and first <= end:
                     shown = ", ".join(str(row.get(name)) for name in self.key)
-                    raise ValueError(f"rows {other} and {number} are both for {shown}")
+                    raise ValueError(f"has two rows for {shown}, {other} and {number}: keep one of them")
             seen.setdefault(key, []).append((start, end, number))

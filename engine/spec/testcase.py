@@ -56,11 +56,11 @@ class TestFile(Case):
             raise ValueError("has no case: write `given`, or several under `cases`")
         for case in self.every_case():
             if case.given is None:
-                raise ValueError(f"case {case.name!r} gives nothing: write `given`")
+                raise ValueError("has a case that gives nothing: write `given`")
             outcomes = (case.expect, case.exactly, case.rejects, case.round_trip,
                         case.expect_writes, case.expect_exceptions)  # fmt: skip
             if all(one is None for one in outcomes):
-                raise ValueError(f"case {case.name!r} expects nothing: write `expect`, `exactly` or `rejects`")
+                raise ValueError("has a case that expects nothing: write `expect`, `exactly` or `rejects`")
         return self
 
     def every_case(self) -> list[Case]:

@@ -19,7 +19,7 @@ def check_cron(text: str) -> str:
     """A 5-field cron expression. Raises ValueError that names the field."""
     fields = text.split()
     if len(fields) != 5:
-        raise ValueError(f"a schedule has 5 fields (minute hour day month weekday), not {len(fields)}")
+        raise ValueError(f"has {len(fields)} fields: write five (minute hour day month weekday)")
     for part, (name, low, high) in zip(fields, _FIELDS, strict=True):
         for one in part.split(","):
             _check_part(one, name, low, high)

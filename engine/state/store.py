@@ -57,7 +57,9 @@ class Tx:
 
     def stream(self, sql: str, values: Sequence[Any] = ()) -> Iterator[Row]:
         """Rows one by one, without holding them all."""
-        result = self.connection.execution_options(stream_results=True).exec_driver_sql(self._sql(sql), tuple(values))
+        result = self.connection.exec_driver_sql(
+            self._sql(sql), tuple(values), execution_options={"stream_results": True}
+        )
         for row in result:
             yield tuple(row)
 

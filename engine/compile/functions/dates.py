@@ -74,7 +74,7 @@ def is_after(one: str | None, other: str | None) -> bool | None:
     return None if one is None or other is None else _instant(one) > _instant(other)
 
 
-@function(env=True, examples=[("now()", "2026-11-20T12:00:00Z")])
+@function(env=True, examples=[("is_after(now(), '2026-01-01')", True)])
 def now(env: Any) -> str:
     """The start of the run, in UTC. A rule that uses it is never skipped as unchanged."""
     moment: datetime = env.now

@@ -43,7 +43,7 @@ def hash_(value: Any) -> str:
     return digest(value).hex()
 
 
-@function("any...", examples=[("uuid5('client', '1')", "b39eaa0a-6be9-546a-b19a-20e5ee3d5ba6")])
+@function("any...", examples=[("uuid5('client', '1')", "511d9387-6b0b-524d-a3ac-e8c7fbb689c4")])
 def uuid5(*values: Any) -> str:
     """A UUID made of values: the same for the same values."""
     return str(uuid.uuid5(NAMESPACE, canonical_json(list(values)).decode()))

@@ -1,0 +1,76 @@
+"""Fixtures that every room's tests share: real servers on loopback, and workspaces made of YAML text."""
+
+from __future__ import annotations
+
+import os
+import socket
+import textwrap
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+PORTS = {"postgresql": 5432, "mariadb": 3306}
+Make = Callable[..., Path]
+
+
+def reachable(name: str) -> bool:
+    """Whether a server listens on its usual port of this machine."""
+    try:
+        with socket.create_connection(("127.0.0.1", PORTS[name]), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+def need(name: str) -> None:
+    """Skip where a server does not run; fail instead where it must."""
+    if not reachable(name):
+        if os.environ.get("CROSSWALK_REQUIRE_SERVICES") == "1":
+            pytest.fail(f"{name} must run on 127.0.0.1:{PORTS[name]}")
+        pytest.skip(f"{name} does not run on 127.0.0.1:{PORTS[name]}")
+
+
+@pytest.fixture
+def postgres() -> Iterator[str]:
+    """The URL of a PostgreSQL schema of the test's own."""
+    need("postgresql")
+    name = f"t{uuid.uuid4().hex[:12]}"
+    base = "postgresql+psycopg://postgres@127.0.0.1/test"
+    engine = create_engine(base)
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE SCHEMA {name}"))
+    yield f"{base}?options=-csearch_path%3D{name}"
+    with engine.begin() as connection:
+        connection.execute(text(f"DROP SCHEMA {name} CASCADE"))
+    engine.dispose()
+
+
+@pytest.fixture
+def mariadb() -> Iterator[str]:
+    """The URL of a MariaDB database of the test's own."""
+    need("mariadb")
+    name = f"t{uuid.uuid4().hex[:12]}"
+    engine = create_engine("mysql+pymysql://root@127.0.0.1/test")
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    yield f"mysql+pymysql://root@127.0.0.1/{name}"
+    with engine.begin() as connection:
+        connection.execute(text(f"DROP DATABASE {name}"))
+    engine.dispose()
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """Writes files below a fresh folder: make({"flows/a.yaml": "…"}); gives the folder."""
+
+    def write(files: dict[str, str]) -> Path:
+        for name, content in files.items():
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(textwrap.dedent(content).lstrip("\n"), "utf-8")
+        return tmp_path
+
+    return write

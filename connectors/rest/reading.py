@@ -225,8 +225,7 @@ class Reader:
         spec = self.spec.find
         if spec is None:
             raise self.trouble("config", "C532", "cannot be searched", "see `connectors describe`")
-        request = Read(self.name, fields=fields)
-        return [self._found(one, request) for one in by]
+        return [self._found(one, Read(self.name, fields=(*fields, *one))) for one in by]
 
     def _found(self, by: Fields, request: Read) -> list[Record]:
         spec, marker = self.spec.find, self.spec.marker

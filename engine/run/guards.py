@@ -65,9 +65,10 @@ def judge_writes(session: Session, plan: SyncPlan, items: list[Item]) -> None:
 
 
 def judge_errors(session: Session, plan: SyncPlan, *, end: bool = False) -> None:
-    """Quarantined against read, from the 100th record on and at the end."""
+    """Quarantined against read, from the 100th record on and at the end; records chosen one by one are not judged."""
     read, bad = session.counts.records["read"], session.counts.records["quarantined"]
-    if read < JUDGED_FROM and not end:
+    chosen = session.options.replay or session.options.records
+    if chosen or (read < JUDGED_FROM and not end):
         return
     limit = plan.flow.guard.errors
     share = _over(session, "errors", limit, bad, read)

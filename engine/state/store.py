@@ -6,7 +6,7 @@ import secrets
 import string
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -60,8 +60,9 @@ class Tx:
         result = self.connection.exec_driver_sql(
             self._sql(sql), tuple(values), execution_options={"stream_results": True}
         )
-        for row in result:
-            yield tuple(row)
+        with closing(result):
+            for row in result:
+                yield tuple(row)
 
     def one(self, sql: str, values: Sequence[Any] = ()) -> Row | None:
         """The first row, or None."""

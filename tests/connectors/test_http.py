@@ -75,7 +75,7 @@ def connect(server: Scripted, **page: Any) -> RestConnector:
         "message": "body.error",
         "errors": [{"when": "status == `409`", "do": "matched", "id": "body.id"}],
         "objects": {"things": {
-            "read": {"get": "/things", "records": "body.items || body"}, "create": {"post": "/things", "body": "@record", "id": "body.id"},
+            "read": {"get": "/things", "records": "not_null(body.items, body)"}, "create": {"post": "/things", "body": "@record", "id": "body.id"},
             "batch": {"create": {"post": "/batch", "body": {"items": "@records"}, "results": "body.items", "ok": "ok", "id": "id"}}}},
     })  # fmt: skip
     config = RestConfig.model_validate(

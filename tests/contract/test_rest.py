@@ -108,7 +108,7 @@ def test_an_expired_token_is_renewed_once_for_all_threads(sandbox: Sandbox, work
 
 def test_a_batch_has_an_outcome_for_each_record_in_order(workspace: Workspace) -> None:
     with workspace.connector("salesforce") as connector:
-        names = ["a", "", "c"] + ["x" * 90]
+        names = ["a", "", "c", "x" * 90]
         operations = [
             Operation(f"o{n}", "upsert", {"LastName": name}, mark=f"batch{n}") for n, name in enumerate(names)
         ]

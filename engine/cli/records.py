@@ -166,7 +166,6 @@ def explain(context: Context, path: str) -> None:
     with context.store.read() as tx:
         entity, id = record_id(context, tx, record)
         stored = canonical.get(tx, entity, [id]).get(id)
-        known = state.of_record(tx, id)
     data = decode_json(stored.data) if stored else {}
     schema = context.workspace.document("schema", entity)
     properties = schema.data.get("properties", {})
@@ -178,7 +177,7 @@ def explain(context: Context, path: str) -> None:
     role, connection, version = provenance.get(name) or provenance.get("*") or (None, None, None)
     masked = "x-sensitive" in properties[name]
     value = "••••" if masked and data.get(name) is not None else data.get(name)
-    rules = _rules(context, entity, name, connection, known)
+    rules = _rules(context, entity, name, connection)
     told = {"record": id, "field": name, "value": value, "known": name in data, "role": role, "connection": connection,
             "version": version, "owner": properties[name].get("x-owner"), "rules": rules}  # fmt: skip
 
@@ -193,15 +192,16 @@ def explain(context: Context, path: str) -> None:
     context.answer({"explain": told}, text)
 
 
-def _rules(context: Context, entity: str, name: str, connection: str | None, known: list[state.Link]) -> list[Fields]:
-    """The rules that could have given the field: of mappings of the source's objects."""
-    objects = {one.object for one in known if one.connection == connection}
-    found = []
-    for mapping in context.workspace.names("mapping"):
-        document = context.workspace.document("mapping", mapping)
-        if document.model.entity != entity or document.model.object not in objects:
+def _rules(context: Context, entity: str, name: str, connection: str | None) -> list[Fields]:
+    """The rules that could have given the field: of the mappings that flows read this connection through."""
+    found, seen = [], set()
+    for flow in context.workspace.names("flow"):
+        source = getattr(context.workspace.document("flow", flow).model, "source", None)
+        if source is None or source.connection != connection or source.mapping in seen:
             continue
-        for section in ("inbound", "fields"):
+        seen.add(source.mapping)
+        document = context.workspace.document("mapping", source.mapping)
+        for section in ("inbound", "fields") if document.model.entity == entity else ():
             rule = (getattr(document.model, section) or {}).get(name)
             if rule is not None:
                 found.append({"at": str(document.at(section, name)), "reads": rule.from_ or rule.template or rule.each})

@@ -58,35 +58,62 @@ def from_database(zone: ZoneInfo) -> To:
 
 def to_database(column: sql.TypeEngine[Any], zone: ZoneInfo) -> To:
     """A writer of JSON values as a column's values. Raises Unfit where reading back would give another value."""
+    if isinstance(column, sql.String):
+        return _texts(column.length)
+    slow = _writer(column, zone)
 
     def write(value: Any) -> Any:
-        if value is None:
-            return None
-        if isinstance(value, (dict, list)):
-            return encode_json(value).decode()
-        if isinstance(column, sql.Boolean) or isinstance(value, bool):
+        kind = value.__class__
+        if value is None or kind is bool:
             return value
-        if isinstance(column, sql.Integer) and isinstance(value, Decimal):
-            if value != value.to_integral_value():
-                raise Unfit(f"{value} is not a whole number")
-            return int(value)
-        if isinstance(column, (sql.Numeric, sql.Float)) and isinstance(value, (int, Decimal)):
-            return _number(column, Decimal(value))
-        if isinstance(column, sql.DateTime) and isinstance(value, str):
-            moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
-            if column.timezone:
-                return moment
-            return moment.astimezone(zone).replace(tzinfo=None) if moment.tzinfo else moment
-        if isinstance(column, sql.Date) and isinstance(value, str):
-            return date.fromisoformat(value)
-        if isinstance(column, sql.String):
-            text = format(value, "f") if isinstance(value, Decimal) else str(value)
-            if column.length is not None and len(text) > column.length:
-                raise Unfit(f"has {len(text)} characters, the column takes {column.length}")
-            return text
+        return encode_json(value).decode() if kind is dict or kind is list else slow(value)
+
+    return write
+
+
+def _texts(length: int | None) -> To:
+    """A writer of text columns."""
+
+    def write(value: Any) -> Any:
+        if value.__class__ is not str:
+            if value is None or value.__class__ is bool:
+                return value
+            if isinstance(value, (dict, list)):
+                return encode_json(value).decode()
+            value = format(value, "f") if isinstance(value, Decimal) else str(value)
+        if length is not None and len(value) > length:
+            raise Unfit(f"has {len(value)} characters, the column takes {length}")
         return value
 
     return write
+
+
+def _writer(column: sql.TypeEngine[Any], zone: ZoneInfo) -> To:
+    """What a column makes of numbers and text."""
+    if isinstance(column, sql.Integer):
+        return _whole
+    if isinstance(column, (sql.Numeric, sql.Float)):
+        return lambda value: _number(column, Decimal(value)) if isinstance(value, (int, Decimal)) else value
+    if isinstance(column, sql.DateTime):
+        return lambda value: _moment(value, zone, aware=column.timezone) if isinstance(value, str) else value
+    if isinstance(column, sql.Date):
+        return lambda value: date.fromisoformat(value) if isinstance(value, str) else value
+    return lambda value: value
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        if value != value.to_integral_value():
+            raise Unfit(f"{value} is not a whole number")
+        return int(value)
+    return value
+
+
+def _moment(text: str, zone: ZoneInfo, *, aware: bool) -> datetime:
+    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    if aware:
+        return moment
+    return moment.astimezone(zone).replace(tzinfo=None) if moment.tzinfo else moment
 
 
 def _number(column: Any, value: Decimal) -> Any:

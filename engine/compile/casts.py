@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation, localcontext
+from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -113,15 +114,21 @@ def to_boolean(value: JSON) -> bool:
     raise CastFault(f"expected true or false, got {shown(value)}; say which values mean which with `values:`")
 
 
+@lru_cache(4096)
+def _day(text: str) -> str:
+    match = _DATE.fullmatch(text)
+    if not match:
+        raise CastFault(f"expected a date as YYYY-MM-DD, got {shown(text)}; another form needs `format:`")
+    try:
+        date(int(match[1]), int(match[2]), int(match[3]))
+    except ValueError:
+        raise CastFault(f"{shown(text)} is not a day of the calendar") from None
+    return text
+
+
 def to_date(value: JSON) -> str:
     if value.__class__ is str and len(value) == 10:
-        match = _DATE.fullmatch(value)
-        if match:
-            try:
-                date(int(match[1]), int(match[2]), int(match[3]))
-            except ValueError:
-                raise CastFault(f"{shown(value)} is not a day of the calendar") from None
-            return str(value)
+        return _day(value)
     raise CastFault(f"expected a date as YYYY-MM-DD, got {shown(value)}; another form needs `format:`")
 
 
@@ -222,13 +229,31 @@ def split_list(separator: str) -> Callable[[JSON], list[JSON]]:
 def scaled(value: JSON, factor: Fraction, digits: int | None) -> Decimal:
     """value × factor, half even at `digits` decimals; exact or an error where no digits are given."""
     number = to_decimal(value)
-    with localcontext(EXACT):
-        product = number * factor.numerator / factor.denominator
+    product = EXACT.divide(EXACT.multiply(number, Decimal(factor.numerator)), Decimal(factor.denominator))
     if digits is None:
-        if product * factor.denominator != number * factor.numerator:
+        if EXACT.multiply(product, Decimal(factor.denominator)) != EXACT.multiply(number, Decimal(factor.numerator)):
             raise CastFault(f"{shown(value)} × {factor} has no exact decimal; say `round:`")
         return plain_decimal(product)
-    return product.quantize(Decimal(1).scaleb(-digits), context=EXACT)
+    return product.quantize(_step(digits), context=EXACT)
+
+
+@lru_cache(64)
+def _step(digits: int) -> Decimal:
+    return Decimal(1).scaleb(-digits)
+
+
+def scaler(factor: Fraction, digits: int | None) -> Callable[[JSON], Decimal]:
+    """`scaled` with its factor prepared once."""
+    if digits is None:
+        return lambda value: scaled(value, factor, None)
+    top, bottom, step = Decimal(factor.numerator), Decimal(factor.denominator), _step(digits)
+    multiply, divide = EXACT.multiply, EXACT.divide
+
+    def cast(value: JSON) -> Decimal:
+        number = Decimal(value) if value.__class__ is int else to_decimal(value)
+        return divide(multiply(number, top), bottom).quantize(step, context=EXACT)
+
+    return cast
 
 
 def plain_decimal(number: Decimal) -> Decimal:
@@ -239,16 +264,24 @@ def plain_decimal(number: Decimal) -> Decimal:
 
 def rounded(value: JSON, digits: int) -> Decimal:
     """Half even to `digits` decimals."""
-    return to_decimal(value).quantize(Decimal(1).scaleb(-digits), context=EXACT)
+    return to_decimal(value).quantize(_step(digits), context=EXACT)
 
 
 def money_of(amount: JSON, currency: JSON, minor: bool) -> dict[str, JSON]:
     """`{amount, currency}`; `minor` reads the amount in the currency's smallest unit (cents, yen, fils)."""
-    if currency.__class__ is not str or not re.fullmatch(r"[A-Z]{3}", currency):
+    if (
+        currency.__class__ is not str
+        or len(currency) != 3
+        or not (currency.isascii() and currency.isalpha() and currency.isupper())
+    ):
         raise CastFault(f"an amount needs its currency as an ISO code, got {shown(currency)}")
-    number = to_decimal(amount)
+    number = Decimal(amount) if amount.__class__ is int else to_decimal(amount)
     if minor:
-        number = scaled(number, Fraction(1, 10 ** minor_digits(currency)), minor_digits(currency))
+        digits = minor_digits(currency)
+        exact = number.scaleb(-digits, context=EXACT)
+        number = exact.quantize(_step(digits), context=EXACT)
+        if number != exact:
+            raise CastFault(f"{shown(amount)} is not a whole number of the currency's smallest unit")
     return {"amount": number, "currency": currency}
 
 

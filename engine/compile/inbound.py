@@ -6,11 +6,12 @@ expression gives null for missing. A rule that cannot give its value appends a f
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 from engine.compile.body import Body
 from engine.compile.casting import inward_cast
-from engine.compile.casts import CastFault, money_of, rounded, scaled
+from engine.compile.casts import CastFault, money_of, rounded, scaler
 from engine.compile.functions import FunctionFault
 from engine.compile.rules import MISSING, Generated, build, key_text
 from engine.spec.mapping import FieldRule, Given
@@ -37,7 +38,7 @@ class Inbound(Body):
         self.namespace.update(
             AMBIGUOUS=AMBIGUOUS, M=MISSING, CastFault=CastFault, FunctionFault=FunctionFault, key_text=key_text
         )
-        self.namespace.update(scaled=scaled, rounded=rounded, money_of=money_of, Fault=(CastFault, FunctionFault))
+        self.namespace.update(rounded=rounded, money_of=money_of, Fault=(CastFault, FunctionFault))
         return build("inbound", "rec, env, links, faults", self.writer, "out", self.namespace)
 
     def rule(self, rule: FieldRule, name: str, place: tuple[Any, ...], cur: str, out: str) -> None:
@@ -141,8 +142,9 @@ class Inbound(Body):
             currency = self.inline(rule.currency or "null", (*place, "currency"), cur)
             steps.append(f"{value} = money_of({value}, {currency}, {rule.scale == 'minor'})")
         elif rule.scale is not None:
-            factor = self.constant(rule.scale)
-            steps.append(f"{value} = scaled({value}, {factor}, {rule.round[0] if rule.round else None})")
+            assert isinstance(rule.scale, Fraction)
+            factor = scaler(rule.scale, rule.round[0] if rule.round else None)
+            steps.append(f"{value} = {self.constant(factor, 'scale')}({value})")
         else:
             cast = inward_cast(rule, self.zone)
             if cast is not None:

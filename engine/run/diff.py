@@ -13,7 +13,7 @@ from engine.compile.sync import SyncPlan, TargetPlan
 from engine.run.items import Delivery, Item, Trouble, going
 from engine.run.session import Session
 from engine.sdk.errors import Problem
-from engine.sdk.record import Fields, Record, decode_json, digest, same
+from engine.sdk.record import Fields, Record, decode_json, fingerprint, same
 from engine.state import ledger, links, operations
 
 
@@ -137,7 +137,7 @@ def _outward(
     delivery.before = before
     delivery.payload = without_nulls(payload, before, direction.clears)
     delivery.once = without_nulls(once, {}, direction.clears)
-    delivery.hash = digest(delivery.payload)
+    delivery.hash = fingerprint(delivery.payload)
 
 
 def without_nulls(payload: Fields, before: Fields, clears: frozenset[str], path: str = "") -> Fields:

@@ -12,7 +12,7 @@ from engine.compile.sync import SyncPlan
 from engine.run.items import Item, going
 from engine.run.session import Session
 from engine.sdk.errors import Problem
-from engine.sdk.record import Record, digest, digest_bytes, encode_json
+from engine.sdk.record import Record, digest, digest_bytes, encode_json, fingerprint
 from engine.state import inputs, links
 from engine.state.store import instant
 
@@ -21,7 +21,7 @@ def make_items(session: Session, plan: SyncPlan, records: list[Record]) -> list[
     """One Item a record, or one for each element where the mapping says `each`. Two records with one key: see twins."""
     items: list[Item] = []
     for record in records:
-        raw = digest_bytes(record.raw) if record.raw is not None else digest(record.value)
+        raw = digest_bytes(record.raw) if record.raw is not None else fingerprint(record.value)
         items.append(Item(record, record.key, raw, record.value))
     return expanded(session, plan.source.mapping, items)
 

@@ -39,12 +39,8 @@ def run_sync(session: Session, plan: SyncPlan, fence: int = 0) -> Counts:
     if not session.options.plan:
         resolve_in_doubt(session, plan)
     for records, reached in _records(session, plan, reading):
-        items = []
-        for number in range(0, len(records), 100):  # small chunks stay in the processor's cache
-            with session.reading():
-                items += process(
-                    session, plan, make_items(session, plan, records[number : number + 100]), slots, totals
-                )
+        with session.reading():
+            items = process(session, plan, make_items(session, plan, records), slots, totals)
         finish_batch(session, plan, items, fence, reading.cursor(reached))
         if session.cancelled.is_set():
             return session.counts
@@ -129,6 +125,11 @@ def finish_batch(session: Session, plan: SyncPlan, items: list[Item], fence: int
     if session.options.only is not None:
         keep_planned(session, items)
         cursor = None if session.moved else cursor
+    if cursor is None and all(item.ended == "unchanged" for item in items):
+        for item in items:
+            session.counts.add(item)
+        session.progress(session.counts)
+        return
     guards.judge_writes(session, plan, items)
     deliver_items(session, plan, items, fence)
     commit_items(session, plan, items, cursor)

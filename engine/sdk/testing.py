@@ -68,7 +68,7 @@ class ConnectorContract:
 
     def test_updating_or_deleting_what_is_gone_says_so(self, connector: Connector[Any]) -> None:
         for kind in ("update", "delete"):
-            (outcome,) = self.write(connector, Operation(kind, kind, {"name": "x"}, key="9", changes={"name": "x"}))  # type: ignore[arg-type]
+            (outcome,) = self.write(connector, Operation(kind, kind, {"name": "x"}, key="9", changes={"name": "x"}))
             assert outcome.state == "missing"
 
     def test_a_delete_removes_one_record(self, connector: Connector[Any]) -> None:

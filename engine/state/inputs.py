@@ -19,15 +19,20 @@ class Seen(NamedTuple):
 
 
 _SELECT = "SELECT key, hash, logic, canonical_id, modified FROM inputs WHERE flow = ?"
-PRELOAD = 300_000
+PRELOAD = 200_000
 
 
 def preload(tx: Tx, flow: str) -> dict[str, Seen] | None:
-    """Everything that a flow has seen; None where that is too much to hold."""
+    """Everything that a flow has seen, slimmed (no keys, ids as ''); None where that is too much to hold."""
     row = tx.one("SELECT count(*) FROM inputs WHERE flow = ?", (flow,))
     if row is not None and row[0] > PRELOAD:
         return None
-    return {row[0]: Seen(row[0], bytes(row[1]), bytes(row[2]), row[3], row[4]) for row in tx.rows(_SELECT, (flow,))}
+    logics: dict[bytes, bytes] = {}
+    found: dict[str, Seen] = {}
+    for key, hash, logic, id, modified in tx.stream(_SELECT, (flow,)):
+        logic = logics.setdefault(bytes(logic), bytes(logic))
+        found[key] = Seen("", bytes(hash), logic, None if id is None else "", modified)
+    return found
 
 
 def get(tx: Tx, flow: str, keys: Iterable[str]) -> dict[str, Seen]:

@@ -57,6 +57,11 @@ def by_canonical(
 
 def put(tx: Tx, links: Sequence[Link]) -> list[Conflict]:
     """Write links; the same again is fine. A different record on either side is returned, not overwritten."""
+    if not links:
+        return []
+    plain = f"INSERT INTO links ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    if tx.tried(plain, links):  # the usual case: all of them are new
+        return []
     conflicts: list[Conflict] = []
     fresh: list[Link] = []
     groups: dict[tuple[str, str, str], list[Link]] = {}

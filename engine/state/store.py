@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, NoSuchModuleError, SQLAlchemyError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.exc import DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.pool import QueuePool
 
 from engine.sdk.errors import CrosswalkError, Problem
 
@@ -78,6 +78,26 @@ class Tx:
         if rows:
             self.connection.exec_driver_sql(self._sql(sql), list(rows))
 
+    def tried(self, sql: str, rows: Sequence[Row]) -> bool:
+        """Like `many`, but where a unique index objects nothing of it happens; whether it went through."""
+        point = self.connection.begin_nested() if self.style != "qmark" else None
+        if point is None:
+            self.connection.exec_driver_sql("SAVEPOINT tried")
+        try:
+            self.many(sql, rows)
+        except IntegrityError:
+            if point is None:
+                self.connection.exec_driver_sql("ROLLBACK TO tried")
+                self.connection.exec_driver_sql("RELEASE tried")
+            else:
+                point.rollback()
+            return False
+        if point is None:
+            self.connection.exec_driver_sql("RELEASE tried")
+        else:
+            point.commit()
+        return True
+
     def by_keys(self, sql: str, before: Sequence[Any], keys: Iterable[Any]) -> Iterator[Row]:
         """Rows of a query whose `IN (…)` takes the keys, in chunks that every database accepts."""
         wanted = list(dict.fromkeys(keys))
@@ -129,10 +149,7 @@ class Store:
         if parsed.drivername == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg")
         try:
-            options: dict[str, Any] = (
-                {"poolclass": NullPool} if parsed.get_backend_name() == "sqlite" else {"pool_size": 8}
-            )
-            engine = create_engine(parsed, hide_parameters=True, **options)
+            engine = create_engine(parsed, hide_parameters=True, poolclass=QueuePool, pool_size=8, max_overflow=32)
         except (ModuleNotFoundError, NoSuchModuleError):
             hint = "run: pip install 'crosswalk[postgres]'"
             raise StateError(Problem("S701", f"no driver for {parsed.drivername} is installed", None, hint)) from None
@@ -157,8 +174,7 @@ class Store:
         """
         with self._write if self.sqlite else _nothing(), self.engine.connect() as connection:
             if self.sqlite:
-                if durable:
-                    connection.exec_driver_sql("PRAGMA synchronous=FULL")
+                connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             tx = Tx(connection, self.style)
             try:

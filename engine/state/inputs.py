@@ -19,7 +19,7 @@ class Seen(NamedTuple):
 
 
 _SELECT = "SELECT key, hash, logic, canonical_id, modified FROM inputs WHERE flow = ?"
-PRELOAD = 200_000
+PRELOAD = 100_000
 
 
 def preload(tx: Tx, flow: str) -> dict[str, Seen] | None:
@@ -31,8 +31,13 @@ def preload(tx: Tx, flow: str) -> dict[str, Seen] | None:
     found: dict[str, Seen] = {}
     for key, hash, logic, id, modified in tx.stream(_SELECT, (flow,)):
         logic = logics.setdefault(bytes(logic), bytes(logic))
-        found[key] = Seen("", bytes(hash), logic, None if id is None else "", modified)
+        found[key] = slim(Seen(key, bytes(hash), logic, id, modified))
     return found
+
+
+def slim(seen: Seen) -> Seen:
+    """Without what a large dictionary need not hold twice: the key, and the id itself."""
+    return Seen("", seen.hash, seen.logic, None if seen.canonical_id is None else "", seen.modified)
 
 
 def get(tx: Tx, flow: str, keys: Iterable[str]) -> dict[str, Seen]:

@@ -215,6 +215,7 @@ def _sqlite_settings(connection: Any, _: Any) -> None:
         "busy_timeout=60000",
         "cache_size=-16000",
         "temp_store=MEMORY",
+        "wal_autocheckpoint=8000",
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()

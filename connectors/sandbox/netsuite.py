@@ -12,7 +12,7 @@ from oauthlib.common import Request as SignedRequest
 from oauthlib.oauth1.rfc5849 import signature
 
 from connectors.sandbox.server import Reply, Request
-from connectors.sandbox.store import Doc, Store
+from connectors.sandbox.store import Doc, Shape, Store
 from connectors.sandbox.suiteql import Query, SuiteQLError
 
 SYSTEM = "netsuite"
@@ -59,6 +59,8 @@ class NetSuite:
 
     CREDENTIALS = {"account": "SANDBOX_SB1", "consumer_key": "sandbox-ck", "consumer_secret": "sandbox-cs", "token": "sandbox-tk",
                    "token_secret": "sandbox-ts"}  # fmt: skip
+
+    SHAPE = Shape("lastModifiedDate")
 
     def __init__(self, store: Store) -> None:
         self.store, self.url = store, ""

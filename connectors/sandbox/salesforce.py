@@ -11,7 +11,7 @@ from typing import Any
 from connectors.sandbox.salesforce_fields import OBJECTS, PREFIXES, Field
 from connectors.sandbox.server import Reply, Request
 from connectors.sandbox.soql import SoqlError, parse, value_of
-from connectors.sandbox.store import Doc, Store
+from connectors.sandbox.store import Doc, Shape, Store
 
 SYSTEM = "salesforce"
 DATA = re.compile(r"/services/data/v(\d+)\.0/(.*)")
@@ -41,6 +41,8 @@ class Salesforce:
     """The system."""
 
     CREDENTIALS = {"client_id": "sandbox-client", "client_secret": "sandbox-secret"}
+
+    SHAPE = Shape("SystemModstamp")
 
     def __init__(self, store: Store) -> None:
         self.store, self.url = store, ""

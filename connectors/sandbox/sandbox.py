@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from connectors.sandbox.clock import Clock
+from connectors.sandbox.journal import Entry
 from connectors.sandbox.kantata import Kantata
 from connectors.sandbox.netsuite import NetSuite
 from connectors.sandbox.salesforce import Salesforce
-from connectors.sandbox.seed import seed_all
+from connectors.sandbox.seed import fill
 from connectors.sandbox.server import Server
 from connectors.sandbox.store import Doc, Store
 
@@ -18,29 +20,29 @@ _FAKES: dict[str, Any] = {"salesforce": Salesforce, "kantata": Kantata, "netsuit
 
 
 class Sandbox:
-    """Running fakes."""
+    """Running fakes. `fakes` holds each system's own switches, `servers` its HTTP side with the `faults` hook."""
 
     def __init__(
-        self,
-        folder: Path | None,
-        systems: Iterable[str],
-        seed: int,
-        size: int,
-        ports: Mapping[str, int],
-        latency: float,
-    ) -> None:
+        self, folder: Path | None, systems: Iterable[str], seed: int, size: int, ports: Mapping[str, int], latency: float
+    ) -> None:  # fmt: skip
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-        self.store = Store(folder / "systems.db" if folder is not None else None)
+        self.clock, self._seed, self._size = Clock(), seed, size
+        path = folder / "systems.db" if folder is not None else None
+        self.store = Store(path, {name: fake.SHAPE for name, fake in _FAKES.items()}, self.clock)
+        self._fill()
+        self.fakes: dict[str, Any] = {name: _FAKES[name](self.store) for name in systems}
+        self.servers: dict[str, Server] = {}
+        for name, fake in self.fakes.items():
+            self.servers[name] = Server(name, fake.handle, ports.get(name, 0), latency)
+            fake.url = self.servers[name].url
+
+    def _fill(self) -> None:
+        """Seed an empty store; of two processes that start at once, one does."""
         if not self.store.seeded():
             with self.store.writing():
-                seed_all(self.store, seed, size)
-        self.fakes = {name: _FAKES[name](self.store) for name in systems}
-        self.servers = {
-            name: Server(name, fake.handle, ports.get(name, 0), latency) for name, fake in self.fakes.items()
-        }
-        for name, fake in self.fakes.items():
-            fake.url = self.servers[name].url
+                if not self.store.seeded():
+                    fill(self.store, self._seed, self._size)
 
     def url(self, system: str) -> str:
         """The address of a system."""
@@ -49,18 +51,18 @@ class Sandbox:
     def credentials(self, system: str) -> dict[str, str]:
         """Settings that its connection needs; test values, the same everywhere."""
         given: dict[str, str] = _FAKES[system].CREDENTIALS
-        return given
+        return dict(given)
 
     def get(self, system: str, object: str, id: str) -> Doc | None:
         """A document as it stands."""
         return self.store.get(system, object, id)
 
     def all(self, system: str, object: str) -> list[Doc]:
-        """Documents of an object."""
+        """Documents of an object in order of id."""
         return self.store.all(system, object)
 
     def set(self, system: str, object: str, id: str, fields: Doc) -> None:
-        """Change a document as a user of that system would; its stamps move."""
+        """Change a document as a user of that system would; its stamps move. Raises KeyError."""
         self.fakes[system].edit(object, id, fields)
 
     def add(self, system: str, object: str, fields: Doc) -> str:
@@ -68,13 +70,23 @@ class Sandbox:
         made: str = self.fakes[system].add(object, fields)
         return made
 
-    def journal(self, system: str) -> list[tuple[int, str, str, str, Any]]:
-        """Writes that a system accepted."""
+    def delete(self, system: str, object: str, id: str) -> None:
+        """Delete a document as a user would."""
+        self.fakes[system].delete(object, id)
+
+    def journal(self, system: str) -> list[Entry]:
+        """Writes that a system accepted, in order; `headers` is None where a user made them through this object."""
         return self.store.journal(system)
 
     def expire_tokens(self, system: str) -> None:
         """Every token given out so far stops working."""
         self.fakes[system].expire_tokens()
+
+    def reset(self) -> None:
+        """The data as seeded, an empty journal."""
+        with self.store.writing():
+            self.store.clear()
+            self._fill()
 
     def close(self) -> None:
         for server in self.servers.values():
@@ -89,8 +101,12 @@ class Sandbox:
 
 
 def start(
-    folder: Path | None = None, systems: Iterable[str] = SYSTEMS, *, seed: int = 1, size: int = 1,
+    folder: Path | None = None, systems: Iterable[str] = SYSTEMS, *, seed: int = 1, size: int | str = "demo",
     ports: Mapping[str, int] | None = None, latency_ms: int = 0,
 ) -> Sandbox:  # fmt: skip
-    """Start fakes; a folder that was seeded before keeps its data. size multiplies the volume of time entries."""
-    return Sandbox(folder, systems, seed, size, ports or {}, latency_ms / 1000)
+    """Start fakes. A folder that was seeded before keeps its data.
+
+    size: "demo", or a factor on every volume (1: about 1,500 time entries; 700: about a million).
+    ports: fixed ports by system, others are free ones. latency_ms: waited before each answer.
+    """
+    return Sandbox(folder, systems, seed, 1 if size == "demo" else int(size), ports or {}, latency_ms / 1000)

@@ -1,4 +1,4 @@
-"""HTTP for the fakes: one threaded server a system, requests routed to functions, answers sent in one piece."""
+"""HTTP for the fakes: one threaded server a system, requests handed to one function, answers sent in one piece."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from connectors.sandbox.journal import HEADERS
 from engine.sdk.record import decode_json, encode_json
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request as handlers see it: decoded path, query parameters, headers with lower-case names."""
+    """A request as handlers see it: raw path, query parameters, headers with lower-case names, whole address."""
 
     method: str
     path: str
@@ -24,12 +25,17 @@ class Request:
     data: bytes
     url: str
 
+    @property
+    def parts(self) -> list[str]:
+        """The path's segments, each decoded: an escaped slash stays inside its segment."""
+        return [unquote(part) for part in self.path.split("/") if part]
+
     def json(self) -> Any:
-        """The body as JSON. Raises ValueError."""
+        """The body as JSON, {} where there is none. Raises ValueError."""
         return decode_json(self.data) if self.data else {}
 
     def form(self) -> dict[str, str]:
-        return dict(parse_qsl(self.data.decode()))
+        return dict(parse_qsl(self.data.decode(), keep_blank_values=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +47,20 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-Handle = Callable[[Request], Reply]
-Faults = Callable[[Request], Reply | None]
+Handle: TypeAlias = Callable[[Request], Reply]
+Faults: TypeAlias = Callable[[Request, Handle], "Reply | None"]
+"""Stands between the wire and the fake: may answer itself, call the fake before or after, or give None to hang up."""
 
 
 class Server:
-    """A fake system on a loopback port. `faults` may answer in its place."""
+    """A fake system on a loopback port. `faults` sees every request first."""
 
     def __init__(self, name: str, handle: Handle, port: int = 0, latency: float = 0.0) -> None:
         self.name, self.handle, self.latency = name, handle, latency
-        self.faults: Faults = lambda request: None
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
-        self._server.daemon_threads = True
+        self.faults: Faults | None = None
+        self._server = _Listener(("127.0.0.1", port), _handler(self))
         self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.05,), name=f"sandbox {name}", daemon=True
+            target=self._server.serve_forever, args=(0.02,), name=f"sandbox {name}", daemon=True
         )
         self._thread.start()
 
@@ -66,10 +72,15 @@ class Server:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def answer(self, request: Request) -> Reply:
+    def answer(self, request: Request) -> Reply | None:
+        """The reply to a request, None to hang up without one."""
         if self.latency:
             time.sleep(self.latency)
-        return self.faults(request) or self.handle(request)
+        token = HEADERS.set(request.headers)
+        try:
+            return self.handle(request) if self.faults is None else self.faults(request, self.handle)
+        finally:
+            HEADERS.reset(token)
 
     def close(self) -> None:
         self._server.shutdown()
@@ -77,31 +88,35 @@ class Server:
         self._thread.join()
 
 
+class _Listener(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+
 def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
-        wbufsize = 65536
         timeout = 30
 
         def do(self) -> None:
             parts = urlsplit(self.path)
-            length = int(self.headers.get("Content-Length") or 0)
             request = Request(
-                self.command, unquote(parts.path), dict(parse_qsl(parts.query, keep_blank_values=True)),
-                {name.lower(): value for name, value in self.headers.items()}, self.rfile.read(length), f"{server.url}{self.path}",
+                self.command, parts.path, dict(parse_qsl(parts.query, keep_blank_values=True)),
+                {name.lower(): value for name, value in self.headers.items()}, _body(self), f"{server.url}{self.path}",
             )  # fmt: skip
             reply = server.answer(request)
-            data = (
-                reply.body if isinstance(reply.body, bytes) else b"" if reply.body is None else encode_json(reply.body)
-            )
-            self.send_response(reply.status)
-            for name, value in {"Content-Type": "application/json;charset=UTF-8", **reply.headers}.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-            self.wfile.flush()
+            if reply is None:
+                self.close_connection = True
+                return
+            body = reply.body
+            data = body if isinstance(body, bytes) else b"" if body is None else encode_json(body)
+            headers: dict[str, Any] = dict(reply.headers)
+            if reply.status != 204:
+                headers = {"Content-Type": "application/json;charset=UTF-8", **headers, "Content-Length": len(data)}
+            head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            first = f"HTTP/1.1 {reply.status} {self.responses.get(reply.status, ('',))[0]}\r\n"
+            self.wfile.write(f"{first}{head}\r\n".encode("latin-1") + data)
 
         do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do
 
@@ -109,3 +124,15 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             """Quiet."""
 
     return Handler
+
+
+def _body(handler: BaseHTTPRequestHandler) -> bytes:
+    """The body, by its length or in chunks."""
+    if handler.headers.get("Transfer-Encoding", "").lower() != "chunked":
+        return handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+    parts = []
+    while size := int(handler.rfile.readline().split(b";")[0], 16):
+        parts.append(handler.rfile.read(size))
+        handler.rfile.readline()
+    handler.rfile.readline()
+    return b"".join(parts)

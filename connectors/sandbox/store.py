@@ -1,48 +1,74 @@
-"""What the fake systems hold: documents in SQLite, shared by threads and processes, and a journal of every write."""
+"""What the fake systems hold: documents in SQLite, shared by threads and processes, with lookups by key and by time."""
 
 from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+from connectors.sandbox import journal
+from connectors.sandbox.clock import Clock, instant, written
 from engine.sdk.record import decode_json, encode_json
 
-Doc = dict[str, Any]
+Doc: TypeAlias = dict[str, Any]
 
+VERSION = 2
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS docs (system TEXT, object TEXT, id TEXT, body BLOB, modified TEXT, deleted INTEGER DEFAULT 0,
   PRIMARY KEY (system, object, id));
-CREATE INDEX IF NOT EXISTS docs_modified ON docs (system, object, modified);
-CREATE TABLE IF NOT EXISTS journal (seq INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT, system TEXT, object TEXT, op TEXT,
-  id TEXT, body BLOB);
+CREATE INDEX IF NOT EXISTS docs_modified ON docs (system, object, modified, id, deleted);
+CREATE TABLE IF NOT EXISTS keys (system TEXT, object TEXT, name TEXT, value TEXT, id TEXT,
+  PRIMARY KEY (system, object, name, value, id)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS keys_id ON keys (system, object, id);
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER);
 """
+_PUT = ("INSERT INTO docs VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (system, object, id) DO UPDATE SET "
+        "body = excluded.body, modified = excluded.modified, deleted = excluded.deleted")  # fmt: skip
+_KEY = "INSERT OR IGNORE INTO keys VALUES (?, ?, ?, ?, ?)"
 
 
-def now() -> str:
-    """The sandbox's clock: UTC with milliseconds."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+@dataclass(frozen=True)
+class Shape:
+    """How a system's documents are found. modified: the field of its stamp. indexed: fields looked up by value."""
+
+    modified: str
+    indexed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Store:
     """Documents by system, object and id. Every method is one transaction unless inside `writing`."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, shapes: Mapping[str, Shape], clock: Clock | None = None) -> None:
+        self.clock, self._shapes = clock or Clock(), shapes
         target = str(path) if path is not None else ":memory:"
         self._db = sqlite3.connect(target, check_same_thread=False, isolation_level=None, timeout=30)
         self._lock = threading.RLock()
         if path is not None:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.executescript(_SCHEMA)
+        if self._db.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+            with self.writing():
+                self._upgrade()
+
+    def _upgrade(self) -> None:
+        """Make the tables; data of an earlier layout gets its keys, stamps and journal columns."""
+        tables = {row[0] for row in self.rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        self._db.execute("DROP INDEX IF EXISTS docs_modified")
+        for statement in (_SCHEMA + journal.SCHEMA).split(";"):
+            self._db.execute(statement)
+        if "docs" in tables and "keys" not in tables:
+            self._db.execute("ALTER TABLE journal ADD COLUMN headers BLOB DEFAULT 'null'")
+            for system, object, id, body, deleted in self.rows("SELECT system, object, id, body, deleted FROM docs"):
+                self.put(system, object, id, decode_json(body), deleted=bool(deleted))
+        self._db.execute(f"PRAGMA user_version = {VERSION}")
 
     def close(self) -> None:
-        self._db.close()
+        with self._lock:
+            self._db.close()
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -63,55 +89,146 @@ class Store:
         with self._lock:
             return self._db.execute(sql, tuple(values)).fetchall()
 
+    def version(self) -> tuple[int, int]:
+        """Another value after every change, whichever process made it."""
+        with self._lock:
+            seen = self._db.execute("PRAGMA data_version").fetchone()[0]
+            return int(seen), self._db.total_changes
+
+    # ------------------------------------------------------------------ reads
+    def get(self, system: str, object: str, id: str, *, deleted: bool = False) -> Doc | None:
+        found = self.many(system, object, [id], deleted=deleted)
+        return found[0] if found else None
+
+    def many(self, system: str, object: str, ids: Iterable[str], *, deleted: bool = False) -> list[Doc]:
+        """Documents of these ids in their order; absent ones are left out."""
+        more = "" if deleted else " AND deleted = 0"
+        sql = f"SELECT body FROM docs WHERE system = ? AND object = ? AND id = ?{more}"
+        with self._lock:
+            rows = [self._db.execute(sql, (system, object, id)).fetchone() for id in ids]
+        return [decode_json(row[0]) for row in rows if row]
+
+    def keyed(self, system: str, object: str, name: str, value: Any) -> list[Doc]:
+        """Documents whose indexed field has a value; letters' case does not matter."""
+        sql = "SELECT id FROM keys WHERE system = ? AND object = ? AND name = ? AND value = ? ORDER BY length(id), id"
+        return self.many(system, object, [row[0] for row in self.rows(sql, (system, object, name, _key(value)))])
+
+    def indexed(self, system: str, object: str) -> tuple[str, ...]:
+        """Fields that `keyed` takes."""
+        return self._shapes[system].indexed.get(object, ())
+
+    def ids(
+        self, system: str, object: str, *, since: str | None = None, until: str | None = None, deleted: bool = False,
+        order: str = "id",
+    ) -> list[str]:  # fmt: skip
+        """Ids in order of id or of (modified, id); window [since, until) of stamps as `instant` writes them."""
+        tests, values = ["system = ?", "object = ?"], [system, object]
+        for bound, sign in ((since, ">="), (until, "<")):
+            if bound is not None:
+                tests.append(f"modified {sign} ?")
+                values.append(bound)
+        if not deleted:
+            tests.append("deleted = 0")
+        by = "modified, length(id), id" if order == "modified" else "length(id), id"
+        return [row[0] for row in self.rows(f"SELECT id FROM docs WHERE {' AND '.join(tests)} ORDER BY {by}", values)]
+
+    def scan(
+        self, system: str, object: str, *, since: str | None = None, until: str | None = None, deleted: bool = False
+    ) -> Iterator[Doc]:
+        """Documents in order of id, read in chunks, so that neither a lock nor all of them are held meanwhile."""
+        ids = self.ids(system, object, since=since, until=until, deleted=deleted)
+        for start in range(0, len(ids), 1000):
+            yield from self.many(system, object, ids[start : start + 1000], deleted=deleted)
+
     def all(self, system: str, object: str, *, deleted: bool = False) -> list[Doc]:
         """Documents of an object in order of id."""
-        more = "" if deleted else " AND deleted = 0"
-        sql = f"SELECT body FROM docs WHERE system = ? AND object = ?{more} ORDER BY length(id), id"
-        return [decode_json(row[0]) for row in self.rows(sql, (system, object))]
+        return list(self.scan(system, object, deleted=deleted))
 
-    def get(self, system: str, object: str, id: str, *, deleted: bool = False) -> Doc | None:
-        more = "" if deleted else " AND deleted = 0"
-        rows = self.rows(
-            f"SELECT body FROM docs WHERE system = ? AND object = ? AND id = ?{more}", (system, object, id)
-        )
-        return decode_json(rows[0][0]) if rows else None
+    def count(self, system: str, object: str) -> int:
+        sql = "SELECT count(*) FROM docs WHERE system = ? AND object = ? AND deleted = 0"
+        return int(self.rows(sql, (system, object))[0][0])
 
-    def put(
-        self, system: str, object: str, id: str, doc: Doc, *, modified: str | None = None, deleted: bool = False
-    ) -> None:
-        """Write a document; the caller has put the system's own stamps into it."""
-        with self._lock:
-            self._db.execute(
-                "INSERT INTO docs VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (system, object, id) DO UPDATE SET "
-                "body = excluded.body, modified = excluded.modified, deleted = excluded.deleted",
-                (system, object, id, encode_json(doc), modified or now(), int(deleted)),
-            )
-
-    def next_id(self, name: str, start: int = 1) -> int:
-        """The next number of a counter."""
-        with self.writing():
-            rows = self.rows("SELECT value FROM counters WHERE name = ?", (name,))
-            value = rows[0][0] + 1 if rows else start
-            self._db.execute("INSERT OR REPLACE INTO counters VALUES (?, ?)", (name, value))
-            return int(value)
-
-    def note(self, system: str, object: str, op: str, id: str, body: Any) -> None:
-        """Journal an accepted write."""
-        with self._lock:
-            self._db.execute(
-                "INSERT INTO journal (at, system, object, op, id, body) VALUES (?, ?, ?, ?, ?, ?)",
-                (now(), system, object, op, id, encode_json(body)),
-            )
-
-    def journal(self, system: str) -> list[tuple[int, str, str, str, Any]]:
-        """Accepted writes of a system in order: (number, object, operation, id, body)."""
-        rows = self.rows("SELECT seq, object, op, id, body FROM journal WHERE system = ? ORDER BY seq", (system,))
-        return [(row[0], row[1], row[2], row[3], decode_json(row[4])) for row in rows]
+    def greatest(self, system: str, object: str) -> int:
+        """The greatest id that is a number, 0 without any."""
+        sql = "SELECT max(CAST(id AS INTEGER)) FROM docs WHERE system = ? AND object = ?"
+        return int(self.rows(sql, (system, object))[0][0] or 0)
 
     def seeded(self) -> bool:
         return bool(self.rows("SELECT 1 FROM docs LIMIT 1"))
 
+    # ------------------------------------------------------------------ writes
+    def put(self, system: str, object: str, id: str, doc: Doc, *, deleted: bool = False) -> None:
+        """Write a document; the caller has put the system's own stamps into it."""
+        with self.writing():
+            self._db.execute("DELETE FROM keys WHERE system = ? AND object = ? AND id = ?", (system, object, id))
+            self._db.execute(_PUT, self._row(system, object, id, doc, deleted))
+            if not deleted:
+                self._db.executemany(_KEY, self._keys(system, object, id, doc))
+
+    def put_many(self, system: str, object: str, docs: Iterable[tuple[str, Doc]]) -> None:
+        """Write new documents from a stream, without holding more than a thousand of them."""
+        rows: list[tuple[Any, ...]] = []
+        keys: list[tuple[Any, ...]] = []
+
+        def flush() -> None:
+            self._db.executemany(_PUT, rows)
+            self._db.executemany(_KEY, keys)
+            rows.clear()
+            keys.clear()
+
+        with self.writing():
+            for id, doc in docs:
+                rows.append(self._row(system, object, id, doc, False))
+                keys.extend(self._keys(system, object, id, doc))
+                if len(rows) == 1000:
+                    flush()
+            flush()
+
+    def _row(self, system: str, object: str, id: str, doc: Doc, deleted: bool) -> tuple[Any, ...]:
+        stamp = doc.get(self._shapes[system].modified)
+        modified = instant(stamp) if isinstance(stamp, str) else self.now()
+        return system, object, id, encode_json(doc), modified, int(deleted)
+
+    def _keys(self, system: str, object: str, id: str, doc: Doc) -> list[tuple[Any, ...]]:
+        names = self._shapes[system].indexed.get(object, ())
+        return [(system, object, name, _key(doc[name]), id) for name in names if doc.get(name) is not None]
+
+    def purge(self, system: str, object: str, id: str) -> None:
+        """Forget a document; not even a deleted one is left."""
+        with self.writing():
+            for table in ("docs", "keys"):
+                self._db.execute(
+                    f"DELETE FROM {table} WHERE system = ? AND object = ? AND id = ?", (system, object, id)
+                )
+
+    def next_id(self, name: str, start: int | Callable[[], int] = 1) -> int:
+        """The next number of a counter that begins at `start`."""
+        with self.writing():
+            rows = self.rows("SELECT value FROM counters WHERE name = ?", (name,))
+            value = rows[0][0] + 1 if rows else start if isinstance(start, int) else start()
+            self._db.execute("INSERT OR REPLACE INTO counters VALUES (?, ?)", (name, value))
+            return int(value)
+
+    def now(self) -> str:
+        """The clock's moment as `instant` writes it."""
+        return written(self.clock.now())
+
+    def note(self, system: str, object: str, op: str, id: str, body: Any) -> None:
+        """Journal an accepted write, in the transaction that makes it."""
+        with self._lock:
+            journal.note(self._db, self.now(), system, object, op, id, body)
+
+    def journal(self, system: str | None = None) -> list[journal.Entry]:
+        """Accepted writes in order, of one system or of all."""
+        sql = "SELECT seq, object, op, id, body, system, at, headers FROM journal"
+        where = " WHERE system = ?" if system else ""
+        return journal.entries(self.rows(f"{sql}{where} ORDER BY seq", (system,) if system else ()))
+
     def clear(self) -> None:
         with self.writing():
-            for table in ("docs", "journal", "counters"):
+            for table in ("docs", "keys", "journal", "counters"):
                 self._db.execute(f"DELETE FROM {table}")
+
+
+def _key(value: Any) -> str:
+    return str(value).casefold()

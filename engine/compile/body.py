@@ -12,7 +12,7 @@ from engine.compile.shape import Shape
 from engine.compile.tables import TableIndex
 from engine.compile.template import compile_template
 from engine.sdk.errors import Position, Problems, SpecError
-from engine.sdk.record import JSON
+from engine.sdk.record import JSON, same
 from engine.spec.load import Document
 from engine.spec.mapping import FieldRule, Mapping
 
@@ -131,6 +131,16 @@ class Body:
             return self.slots.index(wanted)
         self.slots.append(wanted)
         return len(self.slots) - 1
+
+    def agree(self, out: str, name: str, kept: str) -> None:
+        """Two rules wrote one path: the earlier value stays only where it equals the later one."""
+        put, found = self.writer.put, f"{out}.get({name!r}, M)"
+        self.namespace.update(same=same, M=MISSING)
+        put(f"if {kept} is not M:")
+        put(f"    if {found} is M: {out}[{name!r}] = {kept}")
+        put(
+            f"    elif not same({found}, {kept}): faults.append(({self.index}, 'conflict', {kept}, str([{kept}, {found}])))"
+        )
 
     def target(self, out: str, name: str) -> str:
         """The left side of an assignment to a field."""

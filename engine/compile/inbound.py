@@ -30,7 +30,7 @@ class Inbound(Body):
         for name, rule in self.model.fields.items():
             self.told(lambda rule=rule, name=name: self.rule(rule, name, ("fields", name), "rec", "out"))  # type: ignore[misc]
         for name, rule in (self.model.inbound or {}).items():
-            self.told(lambda rule=rule, name=name: self.rule(rule, name, ("inbound", name), "rec", "out"))  # type: ignore[misc]
+            self.told(lambda rule=rule, name=name: self.inbound_only(rule, name))  # type: ignore[misc]
         self.problems.raise_any()
         if self.model.per:
             for name, rule in self.model.per.items():
@@ -40,6 +40,16 @@ class Inbound(Body):
         )
         self.namespace.update(rounded=rounded, money_of=money_of, Fault=(CastFault, FunctionFault))
         return build("inbound", "rec, env, links, faults", self.writer, "out", self.namespace)
+
+    def inbound_only(self, rule: FieldRule, name: str) -> None:
+        """A rule of `inbound`; where `fields` writes the same field, the two must agree."""
+        twice = name in self.model.fields
+        kept = self.writer.name("k")
+        if twice:
+            self.writer.put(f"{kept} = out.pop({name!r}, M)")
+        self.rule(rule, name, ("inbound", name), "rec", "out")
+        if twice:
+            self.agree("out", name, kept)
 
     def rule(self, rule: FieldRule, name: str, place: tuple[Any, ...], cur: str, out: str) -> None:
         """One field: nested objects and lists recurse, everything else is a value."""

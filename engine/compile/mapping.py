@@ -79,6 +79,8 @@ class CompiledMapping:
     each: Expression | None = None
     key: tuple[Expression, ...] = ()
     onto: Expression | None = None
+    group: tuple[Expression, ...] = ()
+    sums: dict[str, Expression] = field(default_factory=dict)
     reads: tuple[str, ...] = ()
     deactivate: dict[str, JSON] = field(default_factory=dict)
     uses_clock: bool = False
@@ -96,6 +98,16 @@ def compile_inbound(document: Document, registry: Registry, *, zone: str = "UTC"
     direction = Direction(body.generate(), body.rules, body.slots)
     compiled = CompiledMapping(document.name, document, model, direction, None)
     _conditions(compiled, document)
+    if model.of is not None and model.group:
+        shape = registry.shape(model.of, document.at("of"))
+        compiled.group = tuple(
+            compile_expression(text, document.at("group", number), shape=shape)
+            for number, text in enumerate(model.group)
+        )
+        compiled.sums = {
+            name: compile_expression(text, document.at("sum", name), shape=shape)
+            for name, text in (model.sum or {}).items()
+        }
     reads = {rule.reads for rule in body.rules} | {".".join(path) for path in body.unit.reads}
     for expression in (compiled.where, compiled.deleted, compiled.each, *compiled.key):
         if expression is not None:

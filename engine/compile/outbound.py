@@ -42,7 +42,7 @@ class Outbound(Body):
             if rule.from_ is not None or rule.to or rule.fields or rule.each:
                 self.told(lambda rule=rule, name=name: self.field(rule, name, ("fields", name), "rec"))  # type: ignore[misc]
         for name, rule in (self.model.outbound or {}).items():
-            self.told(lambda rule=rule, name=name: self.given(rule, name, ("outbound", name)))  # type: ignore[misc]
+            self.told(lambda rule=rule, name=name: self.outbound_only(rule, name))  # type: ignore[misc]
         for name, rule in (self.model.per or {}).items():
             self.part(rule, name, ("per", name))
         self.problems.raise_any()
@@ -231,6 +231,16 @@ class Outbound(Body):
             f"if {found} is M: faults.append(({index}, 'values', {value}, ''))",
             f"{value} = {found}",
         ]
+
+    def outbound_only(self, rule: FieldRule, name: str) -> None:
+        """A rule of `outbound`; where `fields` writes the same path, the two must agree."""
+        paths = [one.to or one.from_ for one in self.model.fields.values()]
+        kept, out = self.writer.name("k"), "once" if rule.on == "create" else "out"
+        if name in paths:
+            self.writer.put(f"{kept} = {out}.pop({name!r}, M)")
+        self.given(rule, name, ("outbound", name))
+        if name in paths:
+            self.agree(out, name, kept)
 
     def given(self, rule: FieldRule, name: str, place: Place) -> None:
         """A rule of `outbound`: written in the direction of sending, so nothing runs backwards."""

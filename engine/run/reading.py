@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
+from engine.compile.functions.numbers import total
 from engine.compile.sync import SyncPlan
 from engine.run.items import Item
 from engine.run.session import Session
 from engine.sdk.connector import Read
-from engine.sdk.record import Record, decode_json
+from engine.sdk.record import Fields, Record, canonical_json, decode_json
 from engine.state import canonical, exceptions, inputs, links, runs
 from engine.state.store import instant
 
@@ -96,6 +97,9 @@ class Reading:
         return tuple(dict.fromkeys(found))
 
     def _canonical(self) -> Iterator[tuple[Chunk, str | None]]:
+        if self.plan.source.mapping.model.group:
+            yield self._grouped(), None
+            return
         entity, chunk = self.plan.source.mapping.model.of or "", []
         with self.session.store.read() as tx:
             for stored in canonical.scan(tx, entity):
@@ -106,6 +110,30 @@ class Reading:
                     yield chunk, None
                     chunk = []
         yield chunk, None
+
+    def _grouped(self) -> Chunk:
+        """Many to one: one record a group, with its values, its totals, and how many there are (`members`).
+
+        The whole entity is read each time, so a group is right whenever a member came, changed or left.
+        """
+        mapping = self.plan.source.mapping
+        totals: dict[bytes, Fields] = {}
+        texts = mapping.model.group or []
+        with self.session.reading() as tx:
+            for stored in canonical.scan(tx, mapping.model.of or ""):
+                if stored.deleted:
+                    continue
+                record = decode_json(stored.data)
+                values = [one.evaluate(record, self.session.env) for one in mapping.group]
+                group = totals.setdefault(
+                    canonical_json(values), {**dict(zip(texts, values, strict=True)), "members": 0}
+                )
+                group["members"] += 1
+                for name, expression in mapping.sums.items():
+                    value = expression.evaluate(record, self.session.env)
+                    if value is not None:
+                        group[name] = total([group[name], value], name) if name in group else value
+        return [Record(key.decode(), value) for key, value in sorted(totals.items())]
 
     def cursor(self, reached: str | None) -> list[Any] | None:
         """[position, version] to save with a batch; None where the cursor stays. Never moves backwards."""

@@ -1,0 +1,236 @@
+"""Ownership, derivations between entities, parts, conflicts of rules, and the same runs on a PostgreSQL state."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.run.runner import Runner
+from engine.run.session import Options
+from engine.sdk.record import decode_json
+from engine.spec.workspace import Workspace
+from engine.state import canonical
+from engine.state.store import Store
+from tests.conftest import Make
+from tests.run.test_sync import FILES, SCHEMA, World, person
+
+FIRM = (
+    SCHEMA
+    + """
+required: [name]
+x-match: [[tax]]
+properties:
+  name: { type: string, x-owner: crm }
+  tax: { type: string }
+  terms: { type: string, x-owner: erp }
+  stage: { type: string, enum: [open, won], x-transitions: { open: [won] } }
+  amount: { type: number, x-owner: [ { role: crm, when: "stage != 'won'" }, { role: erp } ] }
+  entities: { type: array, items: { type: string, x-ref: entity } }
+"""
+)
+TWO = {
+    "crosswalk.yaml": """
+        crosswalk: 1
+        name: two
+        connections:
+          crm: { connector: files, path: crm, format: ndjson }
+          erp: { connector: files, path: erp, format: ndjson }
+    """,
+    "schemas/firm.yaml": FIRM,
+    "schemas/entity.yaml": SCHEMA + "properties: { name: { type: string } }\n",
+    "schemas/total.yaml": SCHEMA + "properties:\n  terms: { type: string }\n  amount: { type: number }\n  members: { type: integer }\n",
+    "mappings/any/firm.yaml": """
+        mapping: any/firm
+        object: firms
+        entity: firm
+        fields: { name: name, tax: tax, terms: terms, stage: stage, amount: amount }
+        outbound: { id: id }
+    """,
+    "mappings/any/entity.yaml": "mapping: any/entity\nobject: entities\nentity: entity\nfields: { name: name }\n",
+    "mappings/canonical/total.yaml": """
+        mapping: canonical/total
+        of: firm
+        entity: total
+        group: [terms]
+        sum: { amount: amount }
+        fields: { terms: terms, amount: amount, members: members }
+    """,
+    "flows/crm.yaml": "flow: crm\nkind: sync\nentity: firm\nsource: { connection: crm, mapping: any/firm }\ntargets: []\n",
+    "flows/erp.yaml": "flow: erp\nkind: sync\nentity: firm\nsource: { connection: erp, mapping: any/firm }\ntargets: []\n",
+    "flows/entities.yaml": "flow: entities\nkind: sync\nentity: entity\nsource: { connection: erp, mapping: any/entity }\ntargets: []\n",
+    "flows/totals.yaml": "flow: totals\nkind: sync\nentity: total\nsource: { connection: canonical, mapping: canonical/total }\ntargets: []\n",
+}  # fmt: skip
+
+
+class Two(World):
+    """Two systems that know the same firms."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def give(self, system: str, name: str, *rows: dict[str, Any]) -> None:
+        import json
+
+        (self.folder / system).mkdir(exist_ok=True)
+        (self.folder / system / f"{name}.ndjson").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def stored(self, entity: str) -> list[dict[str, Any]]:
+        store = Store.open("sqlite:///.crosswalk/state.db", self.folder)
+        with store.read() as tx:
+            rows = [decode_json(one.data) for one in canonical.scan(tx, entity)]
+        store.close()
+        return [{name: value for name, value in row.items() if name != "id"} for row in rows]
+
+
+@pytest.fixture
+def two(make: Make) -> Two:
+    return Two(make(TWO))
+
+
+def test_each_field_has_its_owner_and_others_fill_it_only_while_it_is_empty(two: Two) -> None:
+    two.give("crm", "firms", {"id": "1", "name": "Acme", "tax": "T1", "terms": "guess", "stage": "open", "amount": 5})
+    two.run("crm")
+    two.give("erp", "firms", {"id": "88", "name": "ACME LTD", "tax": "t1 ", "terms": "net30", "amount": 9})
+    assert two.run("erp")["state"] == "succeeded"
+    (firm,) = two.stored("firm")
+    assert (firm["name"], firm["terms"], firm["amount"]) == ("Acme", "net30", 5)
+    two.give("crm", "firms", {"id": "1", "name": "Acme 2", "tax": "T1", "terms": "mine", "stage": "won", "amount": 6})
+    two.run("crm")
+    (firm,) = two.stored("firm")
+    assert (firm["name"], firm["terms"], firm["amount"]) == ("Acme 2", "net30", 6)
+    two.give("crm", "firms", {"id": "1", "name": "Acme 3", "tax": "T1", "stage": "won", "amount": 7})
+    two.give("erp", "firms", {"id": "88", "name": "x", "tax": "T1", "terms": None, "amount": 10})
+    two.run("crm"), two.run("erp")
+    (firm,) = two.stored("firm")
+    assert (firm["name"], firm["terms"], firm["amount"]) == ("Acme 3", None, 10)
+
+
+def test_a_second_record_of_one_system_that_matches_goes_to_review(two: Two) -> None:
+    two.edit("flows/crm.yaml", "targets: []", "targets: []\nguard: { errors: 100% }")
+    two.give("crm", "firms", {"id": "1", "name": "Acme", "tax": "T1"}, {"id": "2", "name": "ACME", "tax": "t1"})
+    assert two.run("crm")["quarantined"] == 1
+    assert two.exceptions()[0].code == "E413" and "duplicate" in two.exceptions()[0].message
+
+
+def test_many_to_one_is_computed_anew_when_members_change(two: Two) -> None:
+    rows = [{"id": str(n), "name": f"F{n}", "terms": "a" if n < 3 else "b", "amount": n} for n in range(5)]
+    two.give("crm", "firms", *rows)
+    two.run("crm")
+    assert two.run("totals")["state"] == "succeeded"
+    assert sorted((one["terms"], one["amount"], one["members"]) for one in two.stored("total")) == [
+        ("a", 3, 3),
+        ("b", 7, 2),
+    ]
+    two.give("crm", "firms", *[{**row, "amount": 10} for row in rows])
+    two.run("crm"), two.run("totals")
+    assert sorted((one["terms"], one["amount"]) for one in two.stored("total")) == [("a", 30), ("b", 20)]
+
+
+def test_one_to_many_makes_a_target_record_for_each_part(two: Two) -> None:
+    two.give("erp", "entities", {"id": "uk", "name": "UK"}, {"id": "de", "name": "DE"})
+    two.run("entities")
+    (two.folder / "mappings/any/customer.yaml").write_text(
+        "mapping: any/customer\nobject: customers\nentity: firm\nper: { entities: { from: subsidiary, ref: entity } }\n"
+        'fields: { name: name }\noutbound: { id: { from: "join(\'-\', [name, `\\"x\\"`])" } }\n'
+    )
+    (two.folder / "mappings/any/with.yaml").write_text(
+        "mapping: any/with\nobject: firms\nentity: firm\nfields:\n  name: name\n  entities: { each: entities, fields: { }, from: entities }\n"
+    )
+    (two.folder / "mappings/any/with.yaml").write_text(
+        'mapping: any/with\nobject: firms\nentity: firm\nfields:\n  name: name\ninbound:\n  entities: { from: "entities[*]" }\n'
+    )
+    store = Store.open("sqlite:///.crosswalk/state.db", two.folder)
+    with store.read() as tx:
+        ids = {decode_json(one.data)["name"]: one.id for one in canonical.scan(tx, "entity")}
+    store.close()
+    (two.folder / "flows/parts.yaml").write_text(
+        "flow: parts\nkind: sync\nentity: firm\nsource: { connection: crm, mapping: any/with }\n"
+        "targets: [{ connection: erp, mapping: any/customer, match: [] }]\nguard: { errors: 100%, deletes: 100% }\n"
+    )
+    (two.folder / "mappings/any/customer.yaml").write_text(
+        "mapping: any/customer\nobject: customers\nentity: firm\nper: { entities: { from: id, ref: entity } }\nfields: { name: name }\n"
+        "deleted: { set: { gone: true } }\n"
+    )
+    two.give("crm", "firms", {"id": "1", "name": "Acme", "entities": [ids["UK"], ids["DE"]]})
+    run = two.run("parts")
+    assert run["created"] == 2, two.exceptions()
+    text = (two.folder / "erp/customers.ndjson").read_text()
+    assert sorted(decode_json(line)["id"] for line in text.splitlines()) == ["de", "uk"]
+    two.give("crm", "firms", {"id": "1", "name": "Acme", "entities": [ids["UK"]]})
+    assert two.run("parts")["deleted"] == 1
+    gone = {
+        row["id"]: row.get("gone")
+        for row in map(decode_json, (two.folder / "erp/customers.ndjson").read_text().splitlines())
+    }
+    assert gone == {"uk": None, "de": True}
+
+
+def test_two_rules_of_one_field_must_agree(two: Two) -> None:
+    two.edit("mappings/any/firm.yaml", "outbound: { id: id }", "inbound: { name: legal }\noutbound: { id: id }")
+    two.edit("flows/crm.yaml", "targets: []", "targets: []\nguard: { errors: 100% }")
+    two.give(
+        "crm",
+        "firms",
+        {"id": "1", "name": "A", "legal": "A"},
+        {"id": "2", "name": "B", "legal": "C"},
+        {"id": "3", "name": "D"},
+    )
+    assert two.run("crm")["quarantined"] == 1
+    assert (two.exceptions()[0].key, two.exceptions()[0].code) == ("2", "E407")
+    assert sorted(one["name"] for one in two.stored("firm")) == ["A", "D"]
+
+
+def test_runs_on_a_postgresql_state(make: Make, postgres: str) -> None:
+    world = World(make(FILES))
+    world.put(
+        "people",
+        [
+            person("1", team="t1"),
+            person("2", "Bob"),
+            person("3", pay="x"),
+            *[person(str(n), f"P{n}") for n in range(4, 700)],
+        ],
+    )
+
+    def run(flow: str, **options: Any) -> dict[str, Any]:
+        store = Store.open(postgres, world.folder)
+        try:
+            return Runner(Workspace.open(world.folder), store).run(flow, Options(**options)).run
+        finally:
+            store.close()
+
+    first = run("people")
+    assert (first["created"], first["waiting"], first["quarantined"]) == (697, 1, 1)
+    run("teams")
+    assert run("people", full=True)["created"] == 1
+    assert run("people", full=True)["unchanged"] == 698
+
+
+def test_ctrl_c_ends_after_the_batch_and_the_next_run_goes_on(make: Make) -> None:
+    world = World(make(FILES))
+    world.put("people", [person(str(n), f"P{n}") for n in range(20_000)])
+    command = [
+        str(Path(sys.executable).parent / "crosswalk"),
+        "run",
+        "people",
+        "--json",
+        "--workspace",
+        str(world.folder),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 20
+    while time.monotonic() < end and world.sql("select count(*) from people")[0][0] == 0:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 1 and '"state":"cancelled"' in out and "Traceback" not in err
+    assert 0 < world.sql("select count(*) from people")[0][0] < 20_000
+    assert world.run()["state"] == "succeeded"
+    assert world.sql("select count(*), count(distinct name) from people") == [(20_000, 20_000)]

@@ -67,7 +67,7 @@ def plan(context: Context, flows: tuple[str, ...], save: Path | None, full: bool
 
     runner, plans, failed = context.runner(_progress), [], []
     for name in _flows(context, flows):
-        result = runner.run(name, _options(plan=True, full=full, limit=limit, records=records))
+        result = runner.run(name, _options(plan=True, full=full, limit=limit, records=records, trigger="plan"))
         told = {key: value for key, value in result.run.items() if key not in ("run", "started_at", "finished_at")}
         plans.append({**told, "logic": result.logic, "changes": result.changes})
         failed += [told] if told["state"] == "failed" else []
@@ -227,7 +227,7 @@ def list_runs(context: Context, flow: str | None, limit: int) -> None:
     def text() -> None:
         for one in rows:
             click.echo(
-                f"{one['run']}  {one['state']:<10} {one['flow']}  read {one.get('read', 0)}  {one['started_at']}"
+                f"{one['run']}  {one['state']:<10} {one['flow']}  read {one.get('read', 0)}  {one['started_at']}  ({one['trigger']})"
             )
         if not rows:
             click.echo("no run yet")

@@ -18,6 +18,9 @@ from engine.state.links import Link
 from engine.state.store import Tx
 
 
+WITHOUT = "it goes out again by itself once that record is known"
+
+
 def commit_items(session: Session, plan: SyncPlan, items: list[Item], cursor: Any = None) -> None:
     """One transaction for the whole batch. Records that somebody else changed meanwhile go through again."""
     with session.store.begin("T2") as tx:
@@ -175,6 +178,13 @@ def _exceptions(tx: Tx, session: Session, plan: SyncPlan, items: list[Item]) -> 
     for item in items:
         troubles: list[tuple[Trouble, str, str, Any]] = [(item.trouble, "", "", None)] if item.trouble else []
         troubles += [(one.trouble, one.target.name, one.part, one.payload) for one in item.deliveries if one.trouble]
+        later = (*item.later, *(one for delivery in item.deliveries for one in delivery.later))
+        if later and item.trouble is None:
+            problem = Problem(
+                "E405", f"{item.key}: went on without {later[0][1]}", plan.source.mapping.document.at(), WITHOUT
+            )
+            trouble = Trouble("map", problem, "missing_reference", "waiting", reads=tuple(dict.fromkeys(later)))
+            troubles.append((trouble, "", "later", None))
         for trouble, target, part, payload in troubles:
             failures.append(_failure(session, plan, item, trouble, target, part, payload))
         if session.live and item.ended != "redo":

@@ -125,7 +125,9 @@ def _outward(
     assert direction is not None
     payload, once, faults = direction.outward(item.merged, session.env, slots, delivery.part)
     hard = [fault for fault in faults if fault[1] != "later"]
-    delivery.later = len(hard) != len(faults)
+    delivery.later = tuple(
+        (entity, str(fault[2])) for fault in faults if fault[1] == "later" for entity in fault[3].split(" or ")
+    )
     if hard:
         problem, exception_class = direction.problem(hard[0])
         reads = tuple((entity, str(fault[2])) for fault in hard if fault[1] in ("reference", "wait")

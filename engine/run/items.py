@@ -50,7 +50,8 @@ class Delivery:
     native: str | None = None
     known: Delivered | None = None
     adopted: bool = False
-    later: bool = False
+    later: tuple[tuple[str, str], ...] = ()
+    """Records that it goes out without, and goes out again for once they are known."""
     op_key: str = ""
     counted: str | None = None
     outcome: Outcome | None = None
@@ -80,6 +81,7 @@ class Item:
     before: Fields | None = None
     changed: bool = True
     fresh_link: bool = False
+    later: tuple[tuple[str, str], ...] = ()
     left: bool = False
     from_exception: bool = False
     warnings: list[Problem] = field(default_factory=list)

@@ -128,6 +128,12 @@ def judge_faults(session: Session, plan: SyncPlan, items: list[Item]) -> None:
     assert direction is not None
     for item in going(items):
         faults = [fault for fault in item.faults if fault[1] != "later"]
+        item.later = tuple(
+            (entity, f"{plan.source.connection}:{fault[2]}")
+            for fault in item.faults
+            if fault[1] == "later"
+            for entity in fault[3].split(" or ")
+        )
         if not faults:
             continue
         problems = [direction.problem(fault) for fault in faults]

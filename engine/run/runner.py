@@ -129,8 +129,10 @@ class Runner:
 
     def _finish(self, session: Session, run: str, state: str, held: str | None, error: Problem | None) -> None:
         secrets = self.workspace.secrets.seen
-        told = {"code": error.code, "message": _redacted(error.message, secrets), "at": str(error.at) if error.at else None,
-                "hint": error.hint} if error else None  # fmt: skip
+        told = None
+        if error is not None:
+            text = f"{error.message} — {error.hint}" if error.hint else error.message
+            told = {"code": error.code, "message": _redacted(text, secrets), "at": str(error.at) if error.at else None}
         with self.store.begin("finish") as tx:
             runs.finish(tx, run, state, session.counts.as_json(), held, told)
             if state in ("succeeded", "partial") and not session.options.plan:
@@ -142,10 +144,9 @@ class Runner:
             row = runs.get(tx, run)
         assert row is not None
         told: Fields = {"run": run, "flow": row.flow, "state": row.state, **counts.as_json()}
-        error = {key: row.error[key] for key in ("code", "message", "at")} if row.error else None
         told |= {
             "held_because": row.held_because,
-            "error": error,
+            "error": row.error,
             "started_at": row.started_at,
             "finished_at": row.finished_at,
         }

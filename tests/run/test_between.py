@@ -234,3 +234,44 @@ def test_ctrl_c_ends_after_the_batch_and_the_next_run_goes_on(make: Make) -> Non
     assert 0 < world.sql("select count(*) from people")[0][0] < 20_000
     assert world.run()["state"] == "succeeded"
     assert world.sql("select count(*), count(distinct name) from people") == [(20_000, 20_000)]
+
+
+def test_a_reference_that_comes_later_is_delivered_then(make: Make) -> None:
+    world = World(make(FILES))
+    world.edit("mappings/src/people.yaml", "on_missing: wait", "on_missing: later")
+    world.put("people", [person("1", team="t1")])
+    assert world.run()["created"] == 1
+    assert world.sql("select team_name from people") == [(None,)]
+    assert [row.state for row in world.exceptions()] == ["waiting"]
+    world.run("teams")
+    assert world.run()["updated"] == 1
+    assert world.sql("select team_name from people") == [("Red",)] and world.exceptions() == []
+
+
+def test_refresh_sends_again_what_reads_a_changed_record(make: Make) -> None:
+    world = World(make(FILES))
+    world.edit("flows/people.yaml", "guard:", "refresh: [team]\nguard:")
+    world.put("people", [person("1", team="t1"), person("2", "Bob")])
+    world.run("teams")
+    assert world.run()["created"] == 2
+    time.sleep(1.1)  # positions are kept to the second of a run's start
+    world.put("teams", [{"id": "t1", "name": "Blue", "open": True}])
+    world.run("teams")
+    assert world.run()["updated"] == 1
+    assert world.sql("select team_name from people where name = 'Ada'") == [("Blue",)]
+    assert world.run()["updated"] == 0
+
+
+def test_tables_of_the_store_decide_and_totals_are_collected(make: Make) -> None:
+    world = World(make(FILES))
+    world.edit(
+        "flows/people.yaml",
+        "checks:",
+        "collect: { paid: { entity: person, by: team, sum: pay } }\nchecks:\n  - { name: budget, that: 'paid <= `10`' }",
+    )
+    world.put("people", [person(str(n), f"P{n}", team="t1", pay=4) for n in range(3)])
+    world.run("teams")
+    run = world.run()
+    assert run["quarantined"] == 3  # the batch is counted in before it is checked: 12 is over the budget for each
+    world.put("people", [person(str(n), f"P{n}", team="t1", pay=3, at="2026-02-01T00:00:00Z") for n in range(3)])
+    assert world.run()["created"] == 3

@@ -44,7 +44,7 @@ def read(stream: IO[bytes], shape: Shape, file: str) -> Iterator[Record]:
     heads = Heads(shape)
     items, _ = _list(_load(stream, shape), shape)
     for number, item in enumerate(items, 1):
-        yield heads.record(bytes(item), f"{file}:{number}")
+        yield heads.record(bytes(item), file, number)
 
 
 def rewrite(stream: IO[bytes], out: IO[bytes], shape: Shape, changes: Changes) -> None:
@@ -53,8 +53,8 @@ def rewrite(stream: IO[bytes], out: IO[bytes], shape: Shape, changes: Changes) -
     items, around = _list(data, shape) if data.strip() else ([], [(name, {}) for name in shape.steps])
     heads, kept = Heads(shape), []
     for item in items:
-        key = heads.record(bytes(item), "").key if changes.final else ""
-        if key == "" or key not in changes.final:
+        key = heads.record(bytes(item), "\0", 0).key if changes.final else ""
+        if key not in changes.final:
             kept.append(bytes(item))
         elif (value := changes.final[key]) is not None:
             kept.append(encode_json(value))

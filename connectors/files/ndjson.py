@@ -28,17 +28,16 @@ class Heads:
         self._modified = f"f{names.index(shape.settings.modified)}" if shape.settings.modified else None
         self._load: Loader = _strictly if shape.settings.repeated == "refuse" else _loosely
 
-    def record(self, raw: bytes, place: str) -> Record:
-        """The record of a JSON text; its value is decoded when it is asked for. place: key of one that has none."""
+    def record(self, raw: bytes, file: str, number: int) -> Record:
+        """The record of a JSON text; its value is decoded when it is asked for. One without key is `file:number`."""
         try:
-            head = self._decode(raw)
+            head: Any = self._decode(raw)
         except (ValueError, RecursionError):
-            return Record(place, {}, raw=raw, problem=self._load(raw)[1] or "not a JSON object")
-        values = [getattr(head, slot) for slot in self._slots]
+            return Record(f"{file}:{number}", {}, raw=raw, problem=self._load(raw)[1] or "not a JSON object")
         modified = order_text(getattr(head, self._modified), self.zone) if self._modified else None
-        first = values[0]
-        if len(values) == 1 and first.__class__ is str and first:
+        if len(self.key) == 1 and (first := head.f0).__class__ is str and first:
             return Record.lazy(first, raw, self._load, modified, raw)
+        place, values = f"{file}:{number}", [getattr(head, slot) for slot in self._slots]
         problem = key_problem(values, self.key)
         if problem is not None:
             value, fault = self._load(raw)
@@ -95,7 +94,7 @@ def read(stream: IO[bytes], shape: Shape, file: str) -> Iterator[Record]:
         if line is None:
             yield Record(f"{file}:{number}", {}, raw=b"", problem=f"the line is longer than {limit:,} bytes")
         elif line and not line.isspace():
-            yield heads.record(line, f"{file}:{number}")
+            yield heads.record(line, file, number)
 
 
 def rewrite(stream: IO[bytes], out: IO[bytes], shape: Shape, changes: Changes) -> None:
@@ -103,8 +102,8 @@ def rewrite(stream: IO[bytes], out: IO[bytes], shape: Shape, changes: Changes) -
     heads, last = Heads(shape), b"\n"
     for line in stream:
         last = line
-        key = heads.record(line.strip(), "").key if changes.final and not line.isspace() else ""
-        if key == "" or key not in changes.final:
+        key = heads.record(line.strip(), "\0", 0).key if changes.final and not line.isspace() else ""
+        if key not in changes.final:
             out.write(line)
             continue
         value = changes.final[key]

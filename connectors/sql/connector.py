@@ -1,73 +1,32 @@
-"""The `sql` connector: an object is a table; writes use the dialect's own upsert; reads go by keyset.
+"""The `sql` connector: an object is a table or a query; writes use the dialect's own upsert; reads go by keyset.
 
-Class A: a record is found again by its key. Amounts pass as Decimal; a value that the column would not give back
-the same is refused.
+Class A where the key has a unique index: a record is found again by its key. Without one a repeated insert could
+double a row, so such a table is class C and takes no upsert. Amounts pass as Decimal; a value that the column would not
+give back the same is refused.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from pydantic import Field
-from sqlalchemy import (
-    Engine,
-    MetaData,
-    Select,
-    Table,
-    and_,
-    create_engine,
-    event,
-    inspect,
-    literal_column,
-    or_,
-    select,
-    text,
-    tuple_,
-)  # fmt: skip
-from sqlalchemy import types as sqltypes
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import (
-    DBAPIError,
-    NoSuchModuleError,
-    NoSuchTableError,
-    OperationalError,
-    SQLAlchemyError,
-)
+from sqlalchemy import Engine, literal_column, select
+from sqlalchemy.exc import DBAPIError, NoSuchTableError, SQLAlchemyError
 
-from connectors.sql.values import Unfit, field_type, from_database, to_database
-from engine.sdk.config import Config, ConnectionConfig, Secret
-from engine.sdk.connector import Batch, Connector, FieldInfo, Finding, ObjectInfo, Operation, Outcome, Read
+from connectors.sql.faults import problem_of, trouble_of
+from connectors.sql.reading import Reader
+from connectors.sql.settings import SqlConfig, open_engine, wrong
+from connectors.sql.tables import Source, load, table_names
+from connectors.sql.writing import MERGES, Writing
+from engine.sdk.config import ConnectionContext
+from engine.sdk.connector import Batch, Connector, Finding, ObjectInfo, Operation, Outcome, Read
 from engine.sdk.errors import ConnectorError, Problem, nearest
-from engine.sdk.record import Fields, Record, decode_json, text_key
+from engine.sdk.record import Fields, Record
 
-ALL = frozenset({"read", "find", "create", "update", "upsert", "delete", "append"})
-
-
-class SqlObject(Config):
-    """One object: a table, or a query that can be read."""
-
-    table: str | None = None
-    """Table, `schema.table`; the object's name otherwise."""
-    query: str | None = None
-    """SELECT that makes the rows; read-only."""
-    key: str | list[str] | None = None
-    """Field or fields that identify a row; the primary key otherwise."""
-    modified: str | None = None
-    """Column that grows with every change."""
-
-
-class SqlConfig(ConnectionConfig):
-    """A database."""
-
-    url: str = Field(repr=False)
-    """SQLAlchemy URL; a secret in it is written ${secret:name}."""
-    password: Secret | None = None
-    """Password, kept out of the URL."""
-    objects: dict[str, SqlObject] = {}  # type: ignore[assignment]
-    """Settings of single objects."""
+KEYED = frozenset({"read", "find", "create", "update", "upsert", "delete", "append"})
+ORDERS = {"integer": "number", "decimal": "number", "float": "number", "date": "date"}
 
 
 class SqlConnector(Connector[SqlConfig]):
@@ -75,44 +34,17 @@ class SqlConnector(Connector[SqlConfig]):
 
     name, config_model = "sql", SqlConfig
 
-    def __init__(self, config: SqlConfig, context: Any) -> None:
+    def __init__(self, config: SqlConfig, context: ConnectionContext) -> None:
         super().__init__(config, context)
-        self._tables: dict[str, Table] = {}
-        self._writers: dict[str, dict[str, Any]] = {}
-        self._zone = ZoneInfo(config.timezone)
+        self._sources: dict[str, Source] = {}
         self._engine: Engine | None = None
 
     @property
     def engine(self) -> Engine:
-        """The pool, made when it is first needed. Raises ConnectorError C590, C591."""
+        """The pool, made when it is first needed. Raises ConnectorError C590, C591, C592."""
         if self._engine is None:
-            self._engine = self._connect()
+            self._engine = open_engine(self.config, self.context)
         return self._engine
-
-    def _connect(self) -> Engine:
-        try:
-            url = make_url(self.config.url)
-            if url.drivername in ("postgresql", "mysql", "mariadb"):
-                url = url.set(
-                    drivername={"postgresql": "postgresql+psycopg"}.get(url.drivername, f"{url.drivername}+pymysql")
-                )
-            if self.config.password is not None:
-                url = url.set(password=self.config.password.reveal())
-            if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
-                url = url.set(database=str(self.context.path(str(url.database))))
-            engine = create_engine(url, hide_parameters=True, pool_pre_ping=url.get_backend_name() != "sqlite")
-        except (ModuleNotFoundError, NoSuchModuleError):
-            extra = "postgres" if self.config.url.startswith("postgres") else "mariadb"
-            raise _config(
-                "C591", "no driver for that database is installed", f"run: pip install 'crosswalk[{extra}]'"
-            ) from None
-        except SQLAlchemyError:
-            raise _config(
-                "C590", "`url` is not a database URL", "write sqlite:///file.db or postgresql://host/name"
-            ) from None
-        if engine.dialect.name == "sqlite":
-            event.listen(engine, "connect", lambda dbapi, _: dbapi.execute("PRAGMA journal_mode=WAL") and None)
-        return engine
 
     @contextlib.contextmanager
     def _faults(self) -> Iterator[None]:
@@ -120,187 +52,88 @@ class SqlConnector(Connector[SqlConfig]):
         try:
             yield
         except NoSuchTableError as error:
-            raise _config("C504", f"there is no table {error}", nearest(str(error), self._names())) from None
-        except OperationalError as error:
-            reason = _reason(error)
-            busy = any(word in reason.lower() for word in ("lock", "deadlock", "timeout"))
-            raise ConnectorError("timeout" if busy else "unreachable", Problem(
-                "C592", f"connection {self.context.name!r}: {reason}", None, "see that the database runs and the URL is right",
-            )) from None  # fmt: skip
+            name = str(error)
+            raise wrong("C504", f"there is no table {name!r}", nearest(name, self._names(name))) from None
         except DBAPIError as error:
-            raise ConnectorError("refused", Problem("C593", f"connection {self.context.name!r}: {_reason(error)}", None,
-                                                    "see the database's own message")) from None  # fmt: skip
+            raise ConnectorError(trouble_of(error), problem_of(error, self.context.name)) from None
+        except SQLAlchemyError as error:
+            text = str(error).splitlines()[0]
+            raise ConnectorError("refused", Problem("C593", f"connection {self.context.name!r}: {text}")) from None
 
     def close(self) -> None:
         if self._engine is not None:
             self._engine.dispose()
 
+    def _names(self, name: str = "") -> list[str]:
+        """Tables and views: of the schema that a name says, else of the connection's, and what settings name."""
+        schema = name.rpartition(".")[0] or None
+        found = table_names(self.engine, schema or self.config.default_schema)
+        return sorted({*(f"{schema}.{one}" if schema else one for one in found), *self.config.objects})
+
+    def objects(self) -> list[str]:
+        with self._faults():
+            return self._names()
+
+    def _source(self, name: str) -> Source:
+        """The object as reflected; once a connection and run."""
+        if name not in self._sources:
+            with self._faults():
+                self._sources[name] = load(self.engine, self.config, name)
+        return self._sources[name]
+
     def check(self) -> list[Finding]:
         try:
             with self._faults(), self.engine.connect() as connection:
                 connection.execute(select(literal_column("1")))
-            return [Finding(True, f"{self.engine.dialect.name} answers; {len(self.objects())} tables")]
+            found = [Finding(True, f"{self.engine.dialect.name} answers; {len(self.objects())} tables")]
+            return found + [one for name in self.config.objects for one in self._checked(name)]
         except ConnectorError as error:
             return [Finding(False, error.problem.message, error.problem.hint)]
 
-    def _names(self) -> list[str]:
-        return list(inspect(self.engine).get_table_names())
-
-    def objects(self) -> list[str]:
-        with self._faults():
-            return sorted({*self._names(), *self.config.objects})
-
-    def _settings(self, name: str) -> SqlObject:
-        return self.config.objects.get(name) or SqlObject()
-
-    def _table(self, name: str) -> Any:
-        """The reflected table, or the query as one."""
-        if name not in self._tables:
-            settings = self._settings(name)
-            with self._faults():
-                if settings.query:
-                    with self.engine.connect() as connection:
-                        columns = list(
-                            connection.execute(text(f"SELECT * FROM ({settings.query}) q WHERE 1 = 0")).keys()
-                        )
-                    plain = text(settings.query).columns(*[literal_column(one).label(one) for one in columns])
-                    self._tables[name] = plain.subquery(name)  # type: ignore[assignment]
-                else:
-                    schema, _, table = (settings.table or name).rpartition(".")
-                    self._tables[name] = Table(table, MetaData(), schema=schema or None, autoload_with=self.engine)
-                    if (
-                        self.engine.dialect.name == "sqlite"
-                    ):  # it keeps NUMERIC in floating point, whatever it is called
-                        for column in self._tables[name].c:
-                            if isinstance(column.type, sqltypes.Numeric):
-                                column.type = sqltypes.Float(asdecimal=False)
-        return self._tables[name]
-
-    def _key(self, name: str) -> tuple[str, ...]:
-        given = self._settings(name).key
-        if given is not None:
-            return (given,) if isinstance(given, str) else tuple(given)
-        table = self._table(name)
-        keys = tuple(column.name for column in getattr(table, "primary_key", ()))
-        if not keys:
-            raise _config("C594", f"{name!r} has no primary key", "name one with `objects: {" + name + ": {key: …}}`")
-        return keys
+    def _checked(self, name: str) -> Iterator[Finding]:
+        """What is wrong with an object that settings name."""
+        try:
+            source = self._source(name)
+        except ConnectorError as error:
+            yield Finding(False, error.problem.message, error.problem.hint)
+            return
+        if source.writable and not source.unique:
+            key = ", ".join(source.key)
+            yield Finding(False, f"{name}: nothing keeps {key} unique", f"make a unique index on {key} to write there")
 
     def describe(self, name: str) -> ObjectInfo:
-        settings, table, key = self._settings(name), self._table(name), self._key(name)
-        for column in (*key, *([settings.modified] if settings.modified else ())):
-            if column not in table.c:
-                raise _config("C595", f"{name!r} has no column {column!r}", nearest(column, table.c.keys()))
-        fields = tuple(
-            FieldInfo(
-                column.name,
-                field_type(column.type),
-                required=not column.nullable and column.server_default is None and column.name not in key,
-                max_length=getattr(column.type, "length", None) if isinstance(column.type, sqltypes.String) else None,
-                scale=getattr(column.type, "scale", None) if isinstance(column.type, sqltypes.Numeric) else None,
-            )
-            for column in table.c
-        )
-        operations = frozenset({"read", "find"}) if settings.query else ALL
+        source = self._source(name)
+        kind = source.kinds[source.modified] if source.modified else "datetime"
+        merges = self.engine.dialect.name in MERGES and source.unique
+        order: Any = ORDERS.get(kind, "instant")
         return ObjectInfo(
-            name, key, fields, modified=settings.modified, ordered=settings.modified is not None,
-            operations=operations, write_class="A", late=0, index=0, max_batch=2000,
-        )  # fmt: skip
+            name,
+            source.key,
+            source.infos,
+            modified=source.modified,
+            modified_type=order,
+            ordered=source.modified is not None,
+            operations=(KEYED if merges else KEYED - {"upsert"}) if source.writable else frozenset({"read", "find"}),
+            write_class="A" if merges else "C" if source.writable else "D",
+            late=0,
+            index=0,
+            marker=source.settings.marker,
+            max_batch=2000,
+        )
 
-    # ------------------------------------------------------------------ reading
     def read(self, request: Read) -> Iterator[Batch]:
-        name = request.object
-        table, key, modified = self._table(name), self._key(name), self._settings(name).modified
-        order = [table.c[one] for one in ((modified, *key) if modified else key)]
-        base = select(table)
-        if modified and request.since is not None:
-            base = base.where(table.c[modified] >= to_database(table.c[modified].type, self._zone)(request.since))
-        if modified and request.until is not None:
-            base = base.where(table.c[modified] < to_database(table.c[modified].type, self._zone)(request.until))
-        if request.keys is not None:
-            base = base.where(self._in_keys(table, key, request.keys))
-        for column, value in request.query.items():
-            base = base.where(table.c[column] == value)
-        reader, last = from_database(self._zone), None
-        while True:
-            page = base if last is None else base.where(_after(order, last))
-            rows = self._rows(page.order_by(*order).limit(request.page))
-            if not rows:
-                break
-            yield Batch(
-                [self._record(row, key, modified, reader) for row in rows], self._reached(rows[-1], modified, reader)
-            )
-            last = [rows[-1][column.name] for column in order]
-            if len(rows) < request.page or any(value is None for value in last):
-                if any(value is None for value in last) and len(rows) == request.page:
-                    raise _config(
-                        "C596", f"{name!r} has rows without {modified!r}", "fill the column, or drop `modified`"
-                    )
-                break
-        yield Batch([])
-
-    def _rows(self, statement: Select[Any]) -> list[Mapping[str, Any]]:
-        with self._faults(), self.engine.connect() as connection:
-            return [dict(row) for row in connection.execute(statement).mappings()]
-
-    def _reached(self, row: Mapping[str, Any], modified: str | None, reader: Any) -> str | None:
-        return None if modified is None or row[modified] is None else str(reader(row[modified]))
-
-    def _record(self, row: Mapping[str, Any], key: tuple[str, ...], modified: str | None, reader: Any) -> Record:
-        value: Fields = {}
-        problem = None
-        for name, item in row.items():
-            try:
-                value[name] = reader(item)
-            except Unfit as error:
-                problem = f"{name} {error}"
-        stamp = None if modified is None or value.get(modified) is None else str(value[modified])
-        return Record(text_key(value, key), value, stamp, problem=problem)
-
-    def _in_keys(self, table: Any, key: tuple[str, ...], keys: Sequence[str]) -> Any:
-        if len(key) == 1:
-            write = to_database(table.c[key[0]].type, self._zone)
-            whole = isinstance(table.c[key[0]].type, sqltypes.Integer)
-            wanted = [int(one) for one in keys if one.lstrip("-").isdigit()] if whole else [write(one) for one in keys]
-            return table.c[key[0]].in_(wanted)
-        return tuple_(*[table.c[one] for one in key]).in_([tuple(decode_json(one)) for one in keys])
+        source = self._source(request.object)
+        with self._faults():
+            yield from Reader(self.engine, source, ZoneInfo(self.config.timezone)).read(request)
 
     def find(self, name: str, by: Sequence[Fields], fields: tuple[str, ...] = ()) -> list[list[Record]]:
-        table, key, modified, reader = (
-            self._table(name),
-            self._key(name),
-            self._settings(name).modified,
-            from_database(self._zone),
-        )
-        found = []
-        for wanted in by:
-            for column in wanted:
-                if column not in table.c:
-                    raise _config("C595", f"{name!r} has no column {column!r}", nearest(column, table.c.keys()))
-            tests = [table.c[one] == to_database(table.c[one].type, self._zone)(value) for one, value in wanted.items()]
-            rows = self._rows(select(table).where(and_(*tests)).limit(10))
-            found.append([self._record(row, key, modified, reader) for row in rows])
-        return found
+        source = self._source(name)
+        with self._faults():
+            return Reader(self.engine, source, ZoneInfo(self.config.timezone)).find(by)
 
-    # ------------------------------------------------------------------ writing
     def write(self, name: str, operations: Sequence[Operation]) -> list[Outcome]:
-        from connectors.sql.writing import Writer
-
-        return Writer(self, name).write(operations)
-
-
-def _after(order: Sequence[Any], last: Sequence[Any]) -> Any:
-    """Rows that come after one in an order of several columns."""
-    tests = []
-    for number, column in enumerate(order):
-        same = [before == value for before, value in zip(order[:number], last[:number], strict=True)]
-        tests.append(and_(*same, column > last[number]))
-    return or_(*tests)
-
-
-def _reason(error: DBAPIError) -> str:
-    return str(error.orig).strip().splitlines()[0] if error.orig else "no reason given"
-
-
-def _config(code: str, message: str, hint: str) -> ConnectorError:
-    return ConnectorError("config", Problem(code, message, None, hint))
+        source = self._source(name)
+        if self.engine.dialect.name not in MERGES and any(one.kind == "upsert" for one in operations):
+            raise wrong("C599", f"there is no upsert for {self.engine.dialect.name} here", "use `operation: create`")
+        with self._faults():
+            return Writing(self.engine, source, self.context.name).write(operations)

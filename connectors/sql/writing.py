@@ -1,184 +1,275 @@
-"""Writes to a table: a batch in one transaction by the dialect's own upsert; row by row where the batch is refused."""
+"""Writes to a table: a batch in one transaction by the dialect's own upsert; halved where a row of it is refused."""
 
 from __future__ import annotations
 
+import time
+import unicodedata
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
+from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, and_, delete, insert, select, update
+from sqlalchemy import Connection, Engine, bindparam, delete, insert, select, update
 from sqlalchemy.dialects import mysql, postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
-from connectors.sql.values import Unfit, to_database
+from connectors.sql.faults import HINTS, kind_of, problem_of, reason, row_problem, trouble_of
+from connectors.sql.reading import among
+from connectors.sql.tables import Source
+from connectors.sql.values import Unfit
 from engine.sdk.connector import Operation, Outcome
 from engine.sdk.errors import ConnectorError, Problem, nearest
-from engine.sdk.record import Fields, decode_json, text_key
+from engine.sdk.record import Fields, text_key
 
-if TYPE_CHECKING:
-    from connectors.sql.connector import SqlConnector
-
-Ready = tuple[Operation, Fields]
+MERGES = ("postgresql", "sqlite", "mysql", "mariadb")
 
 
-class Writer:
+@dataclass(slots=True)
+class Ready:
+    """An operation with its columns. key: native id; values: the same as database values; None where the table gives it."""
+
+    one: Operation
+    row: Fields
+    key: str | None
+    values: tuple[Any, ...] | None
+
+
+class Writing:
     """The writes of one call to one table."""
 
-    def __init__(self, connector: SqlConnector, name: str) -> None:
-        self.connector, self.name = connector, name
-        self.table, self.key = connector._table(name), connector._key(name)
-        zone = ZoneInfo(connector.config.timezone)
-        self.writers = {column.name: to_database(column.type, zone) for column in self.table.c}
+    def __init__(self, engine: Engine, source: Source, connection: str) -> None:
+        self.engine, self.source, self.connection = engine, source, connection
+        self.dialect = engine.dialect.name
 
     def write(self, operations: Sequence[Operation]) -> list[Outcome]:
-        """One outcome an operation, in order."""
+        """One outcome an operation, in order. Raises ConnectorError where the database cannot be reached at all."""
         outcomes: dict[str, Outcome] = {}
         ready: list[Ready] = []
         for one in operations:
+            if one.send_by is not None and time.monotonic() > one.send_by:
+                outcomes[one.id] = Outcome(one.id, "retry", one.key)
+                continue
             try:
-                ready.append((one, self._row(one)))
+                ready.append(self._ready(one))
             except Unfit as error:
-                outcomes[one.id] = Outcome(
-                    one.id, "refused", one.key, problem=Problem("C597", str(error), None, "correct the value")
-                )
-        with self.connector._faults():
+                problem = Problem("C597", str(error), None, "correct the value")
+                outcomes[one.id] = Outcome(one.id, "refused", one.key, problem=problem)
+        if ready:
             outcomes.update(self._batch(ready))
         return [outcomes[one.id] for one in operations]
 
-    def _row(self, one: Operation) -> Fields:
+    # ------------------------------------------------------------------ before the database
+    def _ready(self, one: Operation) -> Ready:
         """The columns to write. Raises Unfit for a value or a name that the table does not take."""
-        if one.kind == "delete":
-            return {}
-        row: Fields = {}
-        source = one.changes if one.kind == "update" and one.changes is not None else one.record
-        for name, value in source.items():
-            if name not in self.writers:
-                raise Unfit(f"{self.name!r} has no column {name!r}: {nearest(name, self.writers)}")
-            try:
-                row[name] = self.writers[name](value)
-            except (Unfit, ValueError) as error:
-                raise Unfit(f"{name}: {error}") from None
-        if one.kind in ("create", "upsert"):
-            missing = next((name for name in self.key if row.get(name) is None), None)
-            if missing and one.kind == "upsert":
-                raise Unfit(f"the record has no {missing!r}, which is its key")
-        return row
-
-    def _batch(self, ready: list[Ready]) -> dict[str, Outcome]:
-        try:
-            with self.connector.engine.begin() as connection:
-                return self._apply(connection, ready)
-        except OperationalError:
-            raise
-        except DBAPIError as error:
-            if len(ready) == 1:
-                return {ready[0][0].id: self._refused(ready[0][0], error)}
-        outcomes: dict[str, Outcome] = {}
-        for one in ready:
-            outcomes.update(self._batch([one]))
-        return outcomes
-
-    def _refused(self, one: Operation, error: DBAPIError) -> Outcome:
-        reason = str(error.orig).strip().splitlines()[0] if error.orig else "refused"
-        return Outcome(
-            one.id, "refused", one.key, problem=Problem("C598", reason, None, "correct the record, then replay it")
+        source = self.source
+        if not source.writable:
+            raise Unfit(f"{source.name!r} is a query and cannot be written: name its table")
+        if one.kind in ("update", "delete"):
+            values = source.key_values(one.key or "")
+            row = {} if one.kind == "delete" else self._row(one.changes if one.changes is not None else one.record)
+            for name, value in zip(source.key, values or (), strict=False):
+                if name in row and row.pop(name) != value:
+                    raise Unfit(f"{name}: an update cannot change the key")
+            return Ready(one, row, one.key, values)
+        row = self._row(one.record)
+        if source.settings.marker and one.mark is not None:
+            row[source.settings.marker] = source.writers[source.settings.marker](one.mark)
+        missing = next((name for name in source.key if row.get(name) is None), None)
+        if missing is None:
+            return Ready(one, row, source.key_text(row), tuple(row[name] for name in source.key))
+        if one.kind == "upsert":
+            raise Unfit(f"the record has no {missing!r}, which is its key")
+        return Ready(
+            one, {name: value for name, value in row.items() if name not in source.key or value is not None}, None, None
         )
 
-    def _apply(self, connection: Connection, ready: list[Ready]) -> dict[str, Outcome]:
+    def _row(self, fields: Fields) -> Fields:
+        row: Fields = {}
+        writes, name = self.source.writes, ""
+        try:
+            for name, value in fields.items():
+                row[name] = None if value is None else writes[name](value)
+                if value is None and name not in writes:
+                    raise KeyError(name)
+        except KeyError:
+            raise Unfit(f"{self.source.name!r} has no column {name!r}: {nearest(name, writes)}") from None
+        except (Unfit, ValueError, TypeError) as error:
+            raise Unfit(f"{name}: {error}") from None
+        return row
+
+    # ------------------------------------------------------------------ one transaction, or less
+    def _batch(self, ready: list[Ready]) -> dict[str, Outcome]:
+        """All in one transaction; where a row is refused, each half in its own, down to the row."""
+        committing = False
+        try:
+            connection = self.engine.connect()
+        except DBAPIError as error:
+            raise ConnectorError(trouble_of(error), problem_of(error, self.connection)) from None
+        try:
+            with connection:
+                outcomes: dict[str, Outcome] = {}
+                for wave in _waves(ready):
+                    outcomes.update(self._wave(connection, wave))
+                committing = True
+                connection.commit()
+                return outcomes
+        except DBAPIError as error:
+            kind = kind_of(error)
+            if kind == "transient":
+                return self._all(ready, "in_doubt" if committing else "retry", error)
+            if kind == "whole":
+                return self._all(ready, "refused", error)
+            if len(ready) == 1:
+                one = ready[0]
+                return {one.one.id: Outcome(one.one.id, "refused", one.key, problem=row_problem(error))}
+        half = len(ready) // 2
+        return {**self._batch(ready[:half]), **self._batch(ready[half:])}
+
+    def _all(self, ready: list[Ready], state: Any, error: DBAPIError) -> dict[str, Outcome]:
+        trouble = trouble_of(error)
+        code = "C593" if trouble == "refused" else "C592"
+        problem = Problem(code, reason(error), None, HINTS.get(trouble, ""))
+        return {one.one.id: Outcome(one.one.id, state, one.key, problem=problem) for one in ready}
+
+    def _wave(self, connection: Connection, wave: list[Ready]) -> dict[str, Outcome]:
+        """Operations of different keys, each kind of statement once for all rows that share it."""
         outcomes: dict[str, Outcome] = {}
-        known = self._standing(connection, [row for one, row in ready if one.kind in ("create", "upsert")])
+        known = self._standing(connection, wave)
+        strange = known - {item.key for item in wave}  # keys that the database takes for equal, and we do not
+        folded = {_fold(key): key for key in strange}
+        inserts: list[Fields] = []
         merges: list[Fields] = []
-        for one, row in ready:
-            if one.kind in ("upsert", "create"):
-                outcomes[one.id] = self._merged(one, row, known, merges)
-            elif one.kind == "append":
-                connection.execute(insert(self.table).values(**row))
-                outcomes[one.id] = Outcome(one.id, "created", text_key(row, self.key))
+        updates: list[Ready] = []
+        gone: list[Ready] = []
+        for item in wave:
+            one, key, there = item.one, item.key, item.key in known
+            twin = folded.get(_fold(key)) if folded and key is not None and not there else None
+            if twin is not None and item.values is not None:
+                text = f"the table holds {twin!r}, which it takes for the same key as {key!r}"
+                problem = Problem("C588", text, None, "write the key as the table holds it")
+                outcomes[one.id] = Outcome(one.id, "refused", key, problem=problem)
+            elif one.kind in ("update", "delete"):
+                outcomes[one.id] = Outcome(one.id, _ended(one.kind) if there else "missing", key)
+                if there and (one.kind == "delete" or item.row):
+                    (gone if one.kind == "delete" else updates).append(item)
+            elif item.values is None:
+                outcomes[one.id] = Outcome(one.id, "created", self._insert(connection, item.row))
+            elif there and one.kind != "upsert":
+                outcomes[one.id] = Outcome(one.id, "matched", key)
             else:
-                outcomes[one.id] = self._change(connection, one, row)
-        self._upsert(connection, merges)
+                outcomes[one.id] = Outcome(one.id, "updated" if there else "created", key)
+                if one.kind != "upsert" or not (there or self._merges(item.row)):
+                    inserts.append(item.row)
+                elif there and not self._merges(item.row):
+                    updates.append(item)
+                else:
+                    merges.append(item.row)
+        self._send(connection, "insert", inserts)
+        self._send(connection, "merge", merges)
+        self._send(connection, "update", [self._bound(item) for item in updates])
+        self._send(connection, "delete", [self._bound(item) for item in gone])
         return outcomes
 
-    def _merged(self, one: Operation, row: Fields, known: set[str], merges: list[Fields]) -> Outcome:
-        if any(row.get(name) is None for name in self.key):
-            merges.append(row)
-            return Outcome(one.id, "created", None)
-        key = text_key({name: row[name] for name in self.key}, self.key)
-        if key in known and one.kind == "create":
-            return Outcome(one.id, "matched", key)
-        merges.append(row)
-        state = "updated" if key in known else "created"
-        known.add(key)
-        return Outcome(one.id, "created" if state == "created" else "updated", key)
+    def _merges(self, row: Fields) -> bool:
+        """Whether the dialect's upsert does for this row: it must hold every column that an insert needs, and on
+        MariaDB, whose upsert goes by any unique index, the key must be the only one."""
+        source = self.source
+        fit = self.dialect in ("postgresql", "sqlite") or (self.dialect in MERGES and source.alone)
+        return fit and source.unique and source.needed <= row.keys()
 
-    def _standing(self, connection: Connection, rows: list[Fields]) -> set[str]:
-        """Native ids among the rows that the table has already."""
-        wanted = [row for row in rows if all(row.get(name) is not None for name in self.key)]
+    def _standing(self, connection: Connection, wave: list[Ready]) -> set[str]:
+        """Native ids that the table has already, as it writes them. Rows to be changed stay locked."""
         found: set[str] = set()
-        columns = [self.table.c[name] for name in self.key]
-        for start in range(0, len(wanted), 500):
-            chunk = wanted[start : start + 500]
-            if len(self.key) == 1:
-                test = columns[0].in_([row[self.key[0]] for row in chunk])
-            else:
-                from sqlalchemy import tuple_
-
-                test = tuple_(*columns).in_([tuple(row[name] for name in self.key) for row in chunk])
-            for row in connection.execute(select(*columns).where(test)):
-                found.add(text_key(dict(zip(self.key, row, strict=True)), self.key))
+        columns = [self.source.column(name) for name in self.source.key]
+        locked = self.dialect in ("postgresql", "mysql", "mariadb")
+        for lock in (True, False):
+            wanted = [
+                one.values for one in wave if one.values is not None and (one.one.kind in ("update", "delete")) is lock
+            ]
+            for start in range(0, len(wanted), 500):
+                statement = select(*columns).where(among(self.source, wanted[start : start + 500]))
+                if lock and locked:
+                    statement = statement.with_for_update()
+                for row in connection.execute(statement):
+                    found.add(self.source.key_text(dict(zip(self.source.key, row, strict=True))))
         return found
 
-    def _upsert(self, connection: Connection, rows: list[Fields]) -> None:
-        """Rows with the same columns go in one statement."""
+    # ------------------------------------------------------------------ statements
+    def _insert(self, connection: Connection, row: Fields) -> str | None:
+        """One row whose key the table gives; its native id."""
+        source = self.source
+        given = connection.execute(insert(source.table).values(**row)).inserted_primary_key
+        names = [column.name for column in source.table.primary_key]
+        values = {**row, **dict(zip(names, given or (), strict=False))}
+        if any(values.get(name) is None for name in source.key):
+            return None
+        return text_key({name: source.readers[name](values[name]) for name in source.key}, source.key)
+
+    def _bound(self, item: Ready) -> Fields:
+        """The row under its columns' names, its key under names of their own."""
+        keys = {f"_key_{number}": value for number, value in enumerate(item.values or ())}
+        return {**item.row, **keys}
+
+    def _send(self, connection: Connection, kind: str, rows: list[Fields]) -> None:
+        """Rows with the same columns go in one statement, past the type system: values are the driver's own already."""
         groups: dict[tuple[str, ...], list[Fields]] = {}
         for row in rows:
             groups.setdefault(tuple(row), []).append(row)
         for columns, group in groups.items():
-            connection.execute(self._statement(columns), group)
+            text, order = self._statement(kind, columns)
+            given: list[Any] = group if order is None else [tuple(map(row.__getitem__, order)) for row in group]
+            connection.exec_driver_sql(text, given)
 
-    def _statement(self, columns: tuple[str, ...]) -> Any:
-        rest = [name for name in columns if name not in self.key]
-        dialect = self.connector.engine.dialect.name
-        if dialect in ("mysql", "mariadb"):
-            statement = mysql.insert(self.table)
-            assigned = {name: statement.inserted[name] for name in rest} or {
-                self.key[0]: statement.inserted[self.key[0]]
-            }
-            return statement.on_duplicate_key_update(**assigned)
-        if dialect in ("postgresql", "sqlite"):
-            make: Any = postgresql.insert if dialect == "postgresql" else sqlite.insert
-            upsert = make(self.table)
-            if not set(self.key) <= set(columns):
-                return upsert
-            if not rest:
-                return upsert.on_conflict_do_nothing(index_elements=list(self.key))
-            return upsert.on_conflict_do_update(
-                index_elements=list(self.key), set_={name: upsert.excluded[name] for name in rest}
+    def _statement(self, kind: str, columns: tuple[str, ...]) -> tuple[str, tuple[str, ...] | None]:
+        """SQL text in the driver's words, and the order of its parameters where they have no names."""
+        known = self.source.statements.get((kind, columns))
+        if known is None:
+            compiled = self._built(kind, columns).compile(
+                self.engine, column_keys=[name for name in columns if name in self.source.kinds]
             )
-        raise ConnectorError(
-            "config", Problem("C599", f"there is no upsert for {dialect} here", None, "use another database")
+            order = tuple(compiled.positiontup) if compiled.positional else None
+            known = self.source.statements[kind, columns] = (str(compiled), order)
+        return known
+
+    def _built(self, kind: str, columns: tuple[str, ...]) -> Any:
+        source, table = self.source, self.source.table
+        if kind in ("update", "delete"):
+            tests = [source.column(name) == bindparam(f"_key_{number}") for number, name in enumerate(source.key)]
+            return (update(table) if kind == "update" else delete(table)).where(*tests)
+        rest = [name for name in columns if name not in source.key]
+        if kind == "insert":
+            return insert(table)
+        if self.dialect in ("mysql", "mariadb"):
+            merge = mysql.insert(table)
+            return merge.on_duplicate_key_update({name: merge.inserted[name] for name in rest or source.key})
+        upsert: Any = (postgresql.insert if self.dialect == "postgresql" else sqlite.insert)(table)
+        if not rest:
+            return upsert.on_conflict_do_nothing(index_elements=list(source.key))
+        return upsert.on_conflict_do_update(
+            index_elements=list(source.key), set_={name: upsert.excluded[name] for name in rest}
         )
 
-    def _change(self, connection: Connection, one: Operation, row: Fields) -> Outcome:
-        test = self._is(one.key or "")
-        if one.kind == "delete":
-            gone = connection.execute(delete(self.table).where(test)).rowcount
-            return Outcome(one.id, "deleted" if gone else "missing", one.key)
-        if not row:
-            return Outcome(one.id, "updated", one.key)
-        changed = connection.execute(update(self.table).where(test).values(**row)).rowcount
-        if (
-            not changed
-            and not connection.execute(select(*[self.table.c[name] for name in self.key]).where(test)).first()
-        ):
-            return Outcome(one.id, "missing", one.key)
-        return Outcome(one.id, "updated", one.key)
 
-    def _is(self, key: str) -> Any:
-        values = [key] if len(self.key) == 1 else decode_json(key)
-        tests = []
-        for name, value in zip(self.key, values, strict=True):
-            column = self.table.c[name]
-            whole = column.type.python_type is int if hasattr(column.type, "python_type") else False
-            tests.append(column == (int(value) if whole and isinstance(value, str) else self.writers[name](value)))
-        return and_(*tests)
+def _ended(kind: str) -> Any:
+    return "deleted" if kind == "delete" else "updated"
+
+
+def _fold(key: str | None) -> str:
+    """A key as databases that ignore case, accents and trailing blanks compare it."""
+    if key is None or key.isascii():
+        return (key or "").lower().rstrip(" ")
+    plain = unicodedata.normalize("NFKD", key).casefold().rstrip(" ")
+    return "".join(sign for sign in plain if not unicodedata.combining(sign))
+
+
+def _waves(ready: list[Ready]) -> list[list[Ready]]:
+    """The operations in order, no key twice in a wave."""
+    waves: list[list[Ready]] = [[]]
+    seen: set[str] = set()
+    for item in ready:
+        form = _fold(item.key)
+        if item.key is not None and form in seen:
+            waves.append([])
+            seen = set()
+        seen.add(form)
+        waves[-1].append(item)
+    return waves

@@ -50,7 +50,6 @@ CODES: dict[str, str] = {
     "C593": "the database refused a statement",
     "C594": "a table has no primary key",
     "C595": "a table has no such column",
-    "C596": "rows without a modified instant cannot be paged",
     "C597": "a value does not fit its column",
     "C598": "the database refused a row",
     "C599": "there is no upsert for that database",

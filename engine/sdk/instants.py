@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from engine.sdk.record import JSON
 
 DIGITS = 20
+_parse = datetime.fromisoformat
 
 
 def order_text(value: JSON, zone: ZoneInfo) -> str | None:
@@ -31,23 +32,35 @@ def order_text(value: JSON, zone: ZoneInfo) -> str | None:
 
 
 def _text(value: str, zone: ZoneInfo) -> str | None:
+    if len(value) == 20 and value[19] == "Z" and value[10] == "T":  # what most systems write
+        try:
+            _parse(value)
+        except ValueError:
+            return None
+        return f"{value[:19]}.000000Z"
     if value.isascii() and value.isdigit():
         return value.zfill(DIGITS)
     try:
         if len(value) == 10:
             return date.fromisoformat(value).isoformat()
-        moment = datetime.fromisoformat(value)
+        moment = _parse(value)
     except ValueError:
         return None
-    if len(value) == 20 and value[19] == "Z" and value[10] == "T":
-        return f"{value[:19]}.000000Z"
     return instant_text(moment, zone)
 
 
 def instant_text(moment: datetime, zone: ZoneInfo) -> str | None:
-    """An instant in UTC with six decimals; None for one outside the years 1 to 9999 there."""
+    """An instant in UTC with six decimals.
+
+    None where it is outside the years 1 to 9999 there, and for a local time that the clocks pass twice: it cannot be
+    told which of the two it is, so it must not count as older than another.
+    """
     try:
-        aware = moment if moment.tzinfo else moment.replace(tzinfo=zone)
+        aware = moment
+        if moment.tzinfo is None:
+            aware = moment.replace(tzinfo=zone)
+            if aware.utcoffset() != aware.replace(fold=1).utcoffset():
+                return None
         return aware.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
     except OverflowError:
         return None
@@ -62,6 +75,11 @@ class Window:
         self._first = _day(self._since, zone)
         self._last = _day(self._until, zone)
         self._start, self._end = _midnight(self._since, zone), _midnight(self._until, zone)
+
+    @property
+    def day(self) -> str | None:
+        """The local day in which the window begins."""
+        return self._first
 
     def holds(self, modified: str | None) -> bool:
         """True for a record in the window, and for one that does not say when it was changed."""

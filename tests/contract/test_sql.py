@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from connectors.sql import SqlConnector
-from connectors.sql.connector import SqlConfig
+from connectors.sql.settings import SqlConfig
 from engine.sdk.config import ConnectionContext
 from engine.sdk.connector import Operation, Read
 from engine.sdk.errors import ConnectorError

@@ -17,7 +17,6 @@ from engine.state.ledger import Delivered
 from engine.state.links import Link
 from engine.state.store import Tx
 
-
 WITHOUT = "it goes out again by itself once that record is known"
 
 

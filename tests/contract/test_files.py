@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -20,11 +21,28 @@ def files(folder: Path, form: str = "ndjson", **objects: object) -> FilesConnect
     return FilesConnector(config, ConnectionContext("drop", folder))
 
 
-@pytest.mark.parametrize("form", ["csv", "json", "ndjson", "xlsx"])
-class TestFiles(ConnectorContract):
+class FilesContract(ConnectorContract):
+    form: ClassVar[str]
+
     @pytest.fixture
-    def connector(self, tmp_path: Path, form: str) -> FilesConnector:
-        return files(tmp_path, form)
+    def connector(self, tmp_path: Path) -> FilesConnector:
+        return files(tmp_path, self.form, things={"modified": "at"})
+
+
+class TestCsv(FilesContract):
+    form, keeps = "csv", frozenset({"blank"})
+
+
+class TestXlsx(FilesContract):
+    form, keeps = "xlsx", frozenset({"null"})
+
+
+class TestJson(FilesContract):
+    form, keeps = "json", frozenset({"null", "missing", "blank"})
+
+
+class TestNdjson(FilesContract):
+    form, keeps = "ndjson", frozenset({"null", "missing", "blank"})
 
 
 @pytest.mark.parametrize("path", ["../x.csv", "/etc/passwd", "a\\..\\x", "a\0b", "c:x"])

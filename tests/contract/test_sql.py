@@ -31,7 +31,7 @@ class SqlContract(ConnectorContract):
         with engine.begin() as connection:
             connection.execute(text(TABLE))
         engine.dispose()
-        connector = sql(url)
+        connector = sql(url, things={"modified": "at"})
         yield connector
         connector.close()
 

@@ -1,0 +1,43 @@
+"""The examples as their READMEs tell them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+CROSSWALK = str(Path(sys.executable).parent / "crosswalk")
+
+
+def test_quickstart(tmp_path: Path) -> None:
+    folder = tmp_path / "quickstart"
+    shutil.copytree(EXAMPLES / "quickstart", folder)
+    text = (folder / "README.md").read_text()
+    db = sqlite3.connect(folder / "warehouse.db")
+    db.execute(text.split('warehouse.db "')[1].split('"\n')[0])
+    db.commit()
+
+    def call(*words: str) -> tuple[int, Any]:
+        done = subprocess.run([CROSSWALK, *words, "--json"], cwd=folder, capture_output=True, text=True, timeout=60)
+        return done.returncode, json.loads(done.stdout)
+
+    told = [line.split()[1:] for line in text.splitlines() if line.startswith("crosswalk ")]
+    assert [call(*words)[0] for words in told] == [0, 0, 0, 3, 0]
+    assert [one["key"] for one in call("exceptions", "list")[1]["exceptions"]] in (["1005", "1003"], ["1003", "1005"])
+    assert db.execute("select count(*), min(hired), sum(day_rate) from people").fetchone()[:2] == (8, "2018-12-02")
+    lines = (
+        (folder / "data/people.csv")
+        .read_text()
+        .replace("31.02.2025", "28.02.2025")
+        .replace("01-05T09:00:00Z\n1004", "01-06T09:00:00Z\n1004")
+    )
+    (folder / "data/people.csv").write_text(lines)
+    code, run = call("run", "people")
+    assert run["runs"][0]["created"] == 1 and code == 0 or run["runs"][0]["quarantined"] == 1
+    assert call("run", "people", "--full")[1]["runs"][0]["created"] == 0
+    db.close()

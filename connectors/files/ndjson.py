@@ -99,17 +99,16 @@ def read(stream: IO[bytes], shape: Shape, file: str) -> Iterator[Record]:
 
 def rewrite(stream: IO[bytes], out: IO[bytes], shape: Shape, changes: Changes) -> None:
     """Copy the lines, put changed records in their place and new ones at the end; unreadable lines stay."""
-    heads, last = Heads(shape), b"\n"
+    heads, ended = Heads(shape), True
     for line in stream:
-        last = line
         key = heads.record(line.strip(), "\0", 0).key if changes.final and not line.isspace() else ""
         if key not in changes.final:
             out.write(line)
-            continue
-        value = changes.final[key]
-        if value is not None:
+            ended = line.endswith(b"\n")
+        elif (value := changes.final[key]) is not None:
             out.write(encode_json(value) + b"\n")
-    if not last.endswith(b"\n"):
+            ended = True
+    if not ended:
         out.write(b"\n")
     append(out, changes.new)
 

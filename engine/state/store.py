@@ -210,9 +210,9 @@ def _sqlite_settings(connection: Any, _: Any) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in (
+        "busy_timeout=60000",  # first: the others may have to wait for another process
         "journal_mode=WAL",
         "synchronous=NORMAL",
-        "busy_timeout=60000",
         "cache_size=-16000",
         "temp_store=MEMORY",
         "wal_autocheckpoint=8000",

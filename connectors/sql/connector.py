@@ -47,12 +47,11 @@ class SqlConnector(Connector[SqlConfig]):
         return self._engine
 
     @contextlib.contextmanager
-    def _faults(self) -> Iterator[None]:
+    def _faults(self, name: str = "") -> Iterator[None]:
         """The database's errors as ours, without parameters or passwords."""
         try:
             yield
-        except NoSuchTableError as error:
-            name = str(error)
+        except NoSuchTableError:
             raise wrong("C504", f"there is no table {name!r}", nearest(name, self._names(name))) from None
         except DBAPIError as error:
             raise ConnectorError(trouble_of(error), problem_of(error, self.context.name)) from None
@@ -77,7 +76,8 @@ class SqlConnector(Connector[SqlConfig]):
     def _source(self, name: str) -> Source:
         """The object as reflected; once a connection and run."""
         if name not in self._sources:
-            with self._faults():
+            given = self.config.objects.get(name)
+            with self._faults(given.table if given and given.table else name):
                 self._sources[name] = load(self.engine, self.config, name)
         return self._sources[name]
 

@@ -42,13 +42,13 @@ HINTS: dict[Trouble, str] = {
 def trouble_of(error: DBAPIError) -> Trouble:
     """What kind of fault a database error is."""
     orig: Any = error.orig
-    state = getattr(orig, "sqlstate", None)
-    if state:
-        return next((trouble for start, trouble in _PG if str(state).startswith(start)), "refused")
     given: tuple[Any, ...] = getattr(orig, "args", ())
     number = given[0] if given else None
     if isinstance(number, int):
         return _MYSQL.get(number, "refused")
+    state = getattr(orig, "sqlstate", None)
+    if state:
+        return next((trouble for start, trouble in _PG if str(state).startswith(start)), "refused")
     text = str(orig).lower()
     for words, trouble in _WORDS:
         if re.search(words, text):

@@ -8,7 +8,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
-from sqlalchemy import Engine, and_, false, not_, or_, select, tuple_
+from sqlalchemy import Engine, and_, bindparam, false, not_, or_, select
+from sqlalchemy.types import NullType
 
 from connectors.sql.tables import Source
 from connectors.sql.values import Unfit
@@ -132,7 +133,8 @@ class Reader:
             except (Unfit, ValueError):
                 continue
             if written is not None:
-                bounds.append(column >= written if low else column <= written if kind == "date" else column < written)
+                edged = bound(written)
+                bounds.append(column >= edged if low else column <= edged if kind == "date" else column < edged)
         return bounds, True
 
     def _told(self, name: str) -> bool:
@@ -204,25 +206,31 @@ class Reader:
         if value is None:
             return column.is_(None)
         try:
-            return column == self.source.writers[name](value)
+            return column == bound(self.source.writers[name](value))
         except (Unfit, ValueError):
             return false()
+
+
+def bound(value: Any) -> Any:
+    """A value as the driver sends it: without a cast, so that the database takes the column's type for it."""
+    return bindparam(None, value, type_=NullType(), unique=True)
 
 
 def among(source: Source, wanted: Sequence[tuple[Any, ...]]) -> Any:
     """Rows whose key is one of those."""
     columns = [source.column(name) for name in source.key]
     if len(columns) == 1:
-        return columns[0].in_([values[0] for values in wanted])
-    return tuple_(*columns).in_(wanted)
+        values = [one[0] for one in wanted]
+        return columns[0].in_(bindparam(None, values, type_=NullType(), unique=True, expanding=True))
+    return or_(*[and_(*[column == bound(value) for column, value in zip(columns, one, strict=True)]) for one in wanted])
 
 
 def _after(order: Sequence[Any], last: Sequence[Any]) -> Any:
     """Rows that come after one in an order of several columns."""
     tests = []
     for number, column in enumerate(order):
-        same = [before == value for before, value in zip(order[:number], last[:number], strict=True)]
-        tests.append(and_(*same, column > last[number]))
+        same = [before == bound(value) for before, value in zip(order[:number], last[:number], strict=True)]
+        tests.append(and_(*same, column > bound(last[number])))
     return or_(*tests)
 
 

@@ -113,9 +113,12 @@ def _table(engine: Engine, config: SqlConfig, name: str, settings: SqlObject) ->
     kinds = {name: kind_of(kept, dialect) for name, kept in types.items()}
     found = inspect(engine)
     if dialect in ("mysql", "mariadb"):
-        kinds.update(dict.fromkeys(_json_columns(found, table), "json"))
+        kinds.update(dict.fromkeys(_json_columns(engine, table), "json"))
     for one in table.c:
-        one.type = sqltypes.NullType()
+        if not isinstance(
+            one.type, sqltypes.Integer
+        ):  # integers pass as they are anyway, and a generated key needs its type
+            one.type = sqltypes.NullType()
     primary = tuple(str(one.name) for one in table.primary_key)
     key = _key(name, settings, primary)
     uniques = [set(primary)] if primary else []
@@ -151,10 +154,18 @@ def _info(one: Any, kind: Kind, kept: Any, needed: frozenset[str], key: tuple[st
     )
 
 
-def _json_columns(found: Any, table: Table) -> set[str]:
-    """MariaDB keeps JSON as text under a check."""
-    checks = " ".join(str(one["sqltext"]).lower() for one in found.get_check_constraints(table.name, table.schema))
-    return {str(one.name) for one in table.c if f"json_valid(`{one.name.lower()}`)" in checks}
+def _json_columns(engine: Engine, table: Table) -> set[str]:
+    """MariaDB keeps JSON as text under a check of the column."""
+    if not getattr(engine.dialect, "is_mariadb", False):
+        return set()
+    checks = text(
+        "SELECT check_clause FROM information_schema.check_constraints"
+        " WHERE constraint_schema = COALESCE(:schema, DATABASE()) AND table_name = :name"
+    )
+    with engine.connect() as connection:
+        found = connection.execute(checks, {"schema": table.schema, "name": table.name}).scalars()
+        clauses = " ".join(str(one).lower() for one in found)
+    return {str(one.name) for one in table.c if f"json_valid(`{one.name.lower()}`)" in clauses}
 
 
 def _query(engine: Engine, config: SqlConfig, name: str, settings: SqlObject) -> Source:

@@ -11,9 +11,10 @@ from typing import Any
 from sqlalchemy import Connection, Engine, bindparam, delete, insert, select, update
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.types import NullType
 
 from connectors.sql.faults import HINTS, kind_of, problem_of, reason, row_problem, trouble_of
-from connectors.sql.reading import among
+from connectors.sql.reading import among, bound
 from connectors.sql.tables import Source
 from connectors.sql.values import Unfit
 from engine.sdk.connector import Operation, Outcome
@@ -197,7 +198,9 @@ class Writing:
     def _insert(self, connection: Connection, row: Fields) -> str | None:
         """One row whose key the table gives; its native id."""
         source = self.source
-        given = connection.execute(insert(source.table).values(**row)).inserted_primary_key
+        given = connection.execute(
+            insert(source.table).values({name: bound(value) for name, value in row.items()})
+        ).inserted_primary_key
         names = [column.name for column in source.table.primary_key]
         values = {**row, **dict(zip(names, given or (), strict=False))}
         if any(values.get(name) is None for name in source.key):
@@ -233,7 +236,10 @@ class Writing:
     def _built(self, kind: str, columns: tuple[str, ...]) -> Any:
         source, table = self.source, self.source.table
         if kind in ("update", "delete"):
-            tests = [source.column(name) == bindparam(f"_key_{number}") for number, name in enumerate(source.key)]
+            tests = [
+                source.column(name) == bindparam(f"_key_{number}", type_=NullType())
+                for number, name in enumerate(source.key)
+            ]
             return (update(table) if kind == "update" else delete(table)).where(*tests)
         rest = [name for name in columns if name not in source.key]
         if kind == "insert":

@@ -127,7 +127,7 @@ def _deals(chance: random.Random, size: int) -> Iterator[tuple[str, Doc]]:
         yield sf_id("006", number), {
             **_row("006", number, moment(300 + number)), "Name": f"{account['Name'].strip()} {WORK[number % 6]}",
             "AccountId": account["Id"], "StageName": stage, "Amount": amount if number != 11 else None,
-            "CloseDate": (DAY + timedelta(days=number % 90 - 20)).isoformat(), "Probability": Decimal(CHANCES[stage]),
+            "CloseDate": (DAY + timedelta(days=number * 3 % 120 - 20)).isoformat(), "Probability": Decimal(CHANCES[stage]),
             "IsWon": stage == "Closed Won", "IsClosed": stage.startswith("Closed"), "Description": None,
             "Billing_Method__c": ("fixed", "time_and_materials", None)[number % 3], "Legal_Entity__c": ("UK", "DE", None)[number % 3],
             "Project_Code__c": f"P-{number // 2}" if stage == "Closed Won" and number % 4 else None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -21,6 +22,8 @@ ROWS = 2000
 """Rows of one statement at least; batches may be smaller."""
 HITS = 10
 """Records that one condition of `find` gives at most: two are enough to see that it is not unique."""
+ISO_DAY = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*"
+"""SQLite keeps instants as text in whatever notation; those that begin with a day can be told apart by it."""
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
@@ -121,21 +124,24 @@ class Reader:
         """Conditions of the window, never too narrow (it is judged again row by row), and whether the order is true."""
         source, name = self.source, str(self.source.modified)
         kind, column, write = source.kinds[name], source.column(name), source.writers[name]
-        given = (request.since, request.until)
-        exact = kind in ("integer", "decimal", "float", "date") or (kind == "datetime" and self._told(name))
-        if not exact:
+        told = kind != "datetime" or self._told(name)
+        if kind not in ("integer", "decimal", "float", "date", "datetime"):
             return [], False
         bounds: list[Any] = []
-        for edge, low in zip(given, (True, False), strict=True):
+        for edge, low in ((request.since, True), (request.until, False)):
             value = _edge(edge, kind, self.zone)
+            if value is not None and not told:
+                value = _shifted(value, -1 if low else 2)
             try:
                 written = None if value is None else write(value)
             except (Unfit, ValueError):
                 continue
-            if written is not None:
-                edged = bound(written)
-                bounds.append(column >= edged if low else column <= edged if kind == "date" else column < edged)
-        return bounds, True
+            if written is None:
+                continue
+            loose = kind == "date" or not told
+            test = column >= bound(written) if low else column <= bound(written) if loose else column < bound(written)
+            bounds.append(test if told or write.dialect != "sqlite" else or_(test, not_(column.op("GLOB")(ISO_DAY))))
+        return bounds, told
 
     def _told(self, name: str) -> bool:
         """True where the column orders instants: kept as such, and no hour comes twice."""
@@ -244,3 +250,11 @@ def _edge(edge: str | None, kind: str, zone: ZoneInfo) -> str | None:
     if kind in ("integer", "decimal", "float"):
         return text.lstrip("0") or "0"
     return text
+
+
+def _shifted(bound: str, days: int) -> str | None:
+    """The day of a bound, some days off: offsets and clock changes move an instant by less."""
+    try:
+        return (date.fromisoformat(bound[:10]) + timedelta(days=days)).isoformat()
+    except (ValueError, OverflowError):
+        return None

@@ -30,11 +30,32 @@ def decode_json(data: bytes | str) -> JSON:
         ValueError: not JSON, or nested deeper than 64 levels.
     """
     try:
-        return _decode(data)
+        value = _decode(data)
+        if isinstance(data, str):
+            data = data.encode()
+        if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _deep(value):
+            raise ValueError(f"JSON nested deeper than {MAX_DEPTH} levels")
+        return value
     except RecursionError:
         raise ValueError(f"JSON nested deeper than {MAX_DEPTH} levels") from None
     except msgspec.DecodeError as error:
         raise ValueError(str(error)) from None
+
+
+def _deep(value: JSON) -> bool:
+    """Whether a value is nested deeper than allowed; level by level, so that the check itself cannot run out of stack."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            item
+            for one in level
+            if one.__class__ in (dict, list)
+            for item in (one.values() if one.__class__ is dict else one)
+            if item.__class__ in (dict, list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def encode_json(value: JSON) -> bytes:

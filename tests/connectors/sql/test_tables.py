@@ -268,3 +268,13 @@ def test_marks_are_written(opened: Open) -> None:
     write(connector, Operation("a", "create", {"id": "1"}, mark="m1"))
     (found,) = connector.find("t", [{"mark": "m1"}])
     assert [one.key for one in found] == ["1"] and connector.describe("t").marker == "mark"
+
+
+def test_a_read_that_cannot_go_on_raises_and_never_just_ends(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connectors.sql.reading.ROWS", 2)
+    connector = opened("CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO t VALUES (1), (2), (3), (4), (5)")
+    batches = connector.read(Read("t", page=2))
+    assert len(next(batches).records) == 2
+    execute(connector.config.url, "DROP TABLE t")
+    with pytest.raises(ConnectorError, match="C593"):
+        list(batches)

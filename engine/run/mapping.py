@@ -22,7 +22,7 @@ def make_items(session: Session, plan: SyncPlan, records: list[Record]) -> list[
     items: list[Item] = []
     for record in records:
         raw = digest_bytes(record.raw) if record.raw is not None else fingerprint(record.value)
-        items.append(Item(record, record.key, raw, record.value))
+        items.append(Item(record, record.key, raw))
     return expanded(session, plan.source.mapping, items)
 
 
@@ -35,6 +35,7 @@ def expanded(session: Session, mapping: CompiledMapping, items: list[Item]) -> l
         if item.record.problem is not None:
             found.append(item)
             continue
+        item.value = item.record.value
         elements = mapping.each.evaluate(item.value, session.env) or []
         for element in elements if isinstance(elements, list) else []:
             session.env.root = item.value
@@ -93,6 +94,9 @@ def map_items(session: Session, plan: SyncPlan, items: list[Item], slots: list[L
     mapping, env = plan.source.mapping, session.env
     direction = mapping.inbound
     assert direction is not None
+    if mapping.each is None:
+        for item in going(items):
+            item.value = item.record.value  # decoded here and not before: what was read before unchanged never is
     _prefetch(session, plan, items, slots)
     for item in items:
         if not item.going:

@@ -158,7 +158,7 @@ def _delivered(item: Item, delivery: Delivery) -> Delivered:
 
 def _history(tx: Tx, session: Session, plan: SyncPlan, items: list[Item], lost: set[str]) -> None:
     rows = []
-    for item in _kept(items) if plan.schema.history else ():
+    for item in _kept(items) if plan.schema.history and plan.flow.store != "none" else ():
         if str(item.canonical_id) in lost or not item.changed:
             continue
         version = (item.stored.version if item.stored else 0) + 1

@@ -275,3 +275,71 @@ def test_tables_of_the_store_decide_and_totals_are_collected(make: Make) -> None
     assert run["quarantined"] == 3  # the batch is counted in before it is checked: 12 is over the budget for each
     world.put("people", [person(str(n), f"P{n}", team="t1", pay=3, at="2026-02-01T00:00:00Z") for n in range(3)])
     assert world.run()["created"] == 3
+
+
+def test_money_is_converted_by_the_newest_rate_of_the_day_or_refused(make: Make) -> None:
+    world = World(make(FILES))
+    (world.folder / "schemas/money.yaml").write_text(
+        SCHEMA + "required: [amount, currency]\nproperties: { amount: { type: number }, currency: { type: string } }\n"
+    )
+    world.edit(
+        "schemas/person.yaml",
+        "pay: { type: number }",
+        "pay: { $ref: money }\n  euros: { type: number }\n  day: { type: string }",
+    )
+    world.edit(
+        "mappings/src/people.yaml",
+        "pay: { from: pay, as: decimal }",
+        "pay: { from: pay, as: money, currency: cur }\ninbound:\n  euros: { from: \"money_convert({amount: pay, currency: cur}, 'EUR', day).amount\" }",
+    )
+    world.edit("mappings/src/people.yaml", "state: state", "")
+    world.edit("mappings/dw/people.yaml", "pay: pay", "euros: pay")
+    rates = [
+        ("USD", "EUR", "2026-01-01", "0.90"),
+        ("USD", "EUR", "2026-02-01", "0.9312345"),
+        ("EUR", "JPY", "2026-01-01", "160"),
+    ]
+    rows = [{"id": str(n), "from": a, "to": b, "date": d, "rate": r} for n, (a, b, d, r) in enumerate(rates)]
+    world.put("rates", rows)
+    (world.folder / "mappings/src/rates.yaml").write_text(
+        "mapping: src/rates\nobject: rates\nentity: exchange-rate\nfields:\n  from: from\n  to: to\n  date: { from: date, as: date }\n  rate: { from: rate, as: decimal }\n"
+    )
+    (world.folder / "flows/rates.yaml").write_text(
+        "flow: rates\nkind: sync\nentity: exchange-rate\nsource: { connection: src, mapping: src/rates }\ntargets: []\n"
+    )
+    assert world.run("rates")["state"] == "succeeded"
+    money = [
+        (1, 100.10, "USD", "2026-01-15"),
+        (2, 100.10, "USD", "2026-02-15"),
+        (3, 1000, "JPY", "2026-03-01"),
+        (4, 5, "EUR", "2020-01-01"),
+        (5, 5, "GBP", "2026-03-01"),
+    ]
+    world.put(
+        "people",
+        [{**person(str(n), f"P{n}", pay=amount), "cur": currency, "day": day} for n, amount, currency, day in money],
+    )
+    run = world.run()
+    assert (run["created"], run["quarantined"]) == (4, 1), [row.message for row in world.exceptions()]
+    assert world.sql("select name, pay from people order by name") == [
+        ("P1", 90.09),
+        ("P2", 93.22),
+        ("P3", 6.25),
+        ("P4", 5),
+    ]
+    assert "no rate from GBP to EUR" in world.exceptions()[0].message
+
+
+def test_a_flow_that_keeps_no_canonical_copy_still_knows_what_it_delivered(make: Make) -> None:
+    world = World(make(FILES))
+    world.edit("flows/people.yaml", "guard:", "store: none\nkeep_inputs: 1d\nguard:")
+    world.put("people", [person("1"), person("2", "Bob")])
+    assert world.run()["created"] == 2
+    assert world.run(full=True)["unchanged"] == 2
+    world.put("people", [person("1"), person("2", "Bobby", at="2026-01-02T00:00:00Z")])
+    assert world.run()["updated"] == 1
+    store = Store.open("sqlite:///.crosswalk/state.db", world.folder)
+    with store.read() as tx:
+        assert tx.one("select count(*) from canonical") == (0,)
+        assert tx.one("select count(*) from kept_inputs") == (3,)
+    store.close()

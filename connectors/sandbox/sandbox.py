@@ -34,7 +34,9 @@ class Sandbox:
         self.fakes: dict[str, Any] = {name: _FAKES[name](self.store) for name in systems}
         self.servers: dict[str, Server] = {}
         for name, fake in self.fakes.items():
-            self.servers[name] = Server(name, fake.handle, ports.get(name, 0), latency)
+            if name == "netsuite":  # a request counts against its concurrency for as long as it takes
+                fake.hold = latency
+            self.servers[name] = Server(name, fake.handle, ports.get(name, 0), 0 if name == "netsuite" else latency)
             fake.url = self.servers[name].url
 
     def _fill(self) -> None:

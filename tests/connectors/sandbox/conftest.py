@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import urllib3
+from requests_oauthlib import OAuth1Session
 
 from connectors.sandbox import Sandbox, start
 
@@ -59,3 +60,24 @@ def salesforce(sandbox: Sandbox, pool: urllib3.PoolManager) -> Call:
         return reply.status, reply.data.decode() if text else reply.json() if reply.data else None
 
     return call
+
+
+@pytest.fixture
+def netsuite(sandbox: Sandbox) -> Iterator[Call]:
+    """The same for NetSuite, below /services/rest, signed by requests-oauthlib; (status, body or Location)."""
+    given = sandbox.credentials("netsuite")
+    session = OAuth1Session(
+        given["consumer_key"], given["consumer_secret"], given["token"], given["token_secret"], realm=given["account"],
+        signature_method="HMAC-SHA256",
+    )  # fmt: skip
+
+    def call(
+        method: str, path: str, body: Any = None, also: dict[str, str] | None = None, **query: str
+    ) -> tuple[int, Any]:
+        url = f"{sandbox.url('netsuite')}/services/rest{path}"
+        reply = session.request(method, url, params=query or None, json=body, headers=also)
+        where = reply.headers.get("Location")
+        return reply.status_code, reply.json() if reply.content else where
+
+    yield call
+    session.close()

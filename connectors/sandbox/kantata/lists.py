@@ -31,10 +31,12 @@ class Lists:
         passing = ("page", "per_page", "limit", "offset", "include", "optional_fields")
         asked = tuple(sorted((name, value) for name, value in query.items() if name not in passing))
         key = (self.store.version(), plural, asked)
-        if key not in self._last:
-            self._last = {one: ids for one, ids in list(self._last.items())[-3:] if one[0] == key[0]}
-            self._last[key] = self._found(plural, query)
-        return self._last[key]
+        ids = self._last.get(key)
+        if ids is None:
+            ids = self._found(plural, query)
+            kept = {one: known for one, known in list(self._last.items())[-3:] if one[0] == key[0]}
+            self._last = {**kept, key: ids}  # replaced whole: other threads may be reading it
+        return ids
 
     def _found(self, plural: str, query: dict[str, str]) -> list[str]:
         name, _, way = query.get("order", THINGS[plural].order).partition(":")

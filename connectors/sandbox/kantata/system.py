@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from typing import Any
 
@@ -28,7 +29,9 @@ class Kantata:
         self.store, self.url, self.me = store, "", "1"
         self.lists, self.rows = Lists(store, self.me), Rows(store, self.me)
         self.billing = Billing(self.rows)
-        self.valid, self.budget = True, None  # type: bool, int | None
+        self.valid = True
+        self.budget: int | None = None
+        self._lock = threading.Lock()
 
     def expire_tokens(self) -> None:
         """Tokens of Kantata do not expire; the next call is refused once, as after a revocation that was undone."""
@@ -44,7 +47,7 @@ class Kantata:
             reply = self._answer(request)
         except Fault as fault:
             reply = fault.reply()
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             reply = Fault(400, "system", f"The request cannot be read: {type(error).__name__}").reply()
         return Reply(reply.status, reply.body, {**reply.headers, "x-request-id": str(uuid.uuid4())})
 
@@ -55,8 +58,10 @@ class Kantata:
         if not valid or request.headers.get("authorization") != f"Bearer {self.CREDENTIALS['token']}":
             raise Fault(401, "oauth", "Invalid OAuth 2 Request")
         if self.budget is not None:
-            self.budget -= 1
-            if self.budget < 0:
+            with self._lock:
+                self.budget -= 1
+                left = self.budget
+            if left < 0:
                 raise Fault(429, "system", "Rate limit exceeded")
         parts = request.parts
         if parts[:2] != ["api", "v1"] or len(parts) < 3:

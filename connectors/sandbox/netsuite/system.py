@@ -74,7 +74,7 @@ class NetSuite:
             return self.routed(request)
         except Fault as fault:
             return fault.reply()
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             return content(f"It cannot be read: {type(error).__name__}").reply()
         finally:
             with self._lock:
@@ -86,7 +86,7 @@ class NetSuite:
             return self._route(request, request.parts)
         except Fault as fault:
             return fault.reply()
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             return content(f"It cannot be read: {type(error).__name__}").reply()
 
     def _route(self, request: Request, parts: list[str]) -> Reply:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import threading
 from typing import Any
 
 from connectors.sandbox.salesforce import describe
@@ -19,7 +20,7 @@ from connectors.sandbox.salesforce.soql import parse
 from connectors.sandbox.server import Reply, Request
 from connectors.sandbox.store import Doc, Store
 
-PAGE, SMALLEST, CURSORS = 2000, 200, 10
+PAGE, SMALLEST, CURSORS = 2000, 200, 50
 _VERSION = re.compile(r"v(\d+)\.0")
 
 
@@ -34,6 +35,7 @@ class Salesforce:
         self.tokens, self.rows = Tokens(), Rows(store)
         self.composite, self.bulk = Composite(self.rows, self.routed), Bulk(self.rows)
         self.calls, self.allocation = 0, 100_000
+        self._lock = threading.Lock()
         self._cursors: dict[str, tuple[Bound, list[str], int]] = {}
 
     def expire_tokens(self) -> None:
@@ -46,7 +48,8 @@ class Salesforce:
         if request.path.rstrip("/") == "/services/data":
             return Reply(200, describe.versions())
         if request.path.startswith("/services/data/") and self.tokens.valid(request):
-            self.calls += 1
+            with self._lock:
+                self.calls += 1
         reply = self.routed(request)
         usage = {"Sforce-Limit-Info": f"api-usage={self.calls}/{self.allocation}"}
         return Reply(reply.status, reply.body, {**reply.headers, **usage})
@@ -71,7 +74,7 @@ class Salesforce:
             return self._route(request, parts[3:], f"{version[1]}.0")
         except Fault as fault:
             return fault.reply()
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             return Fault("JSON_PARSER_ERROR", f"The request cannot be read: {type(error).__name__}").reply()
 
     def _route(self, request: Request, parts: list[str], version: str) -> Reply:
@@ -106,10 +109,11 @@ class Salesforce:
         rows = bound.rows()
         key = secrets.token_hex(9)
         if len(rows) > size:
-            self._cursors = {
-                **dict(list(self._cursors.items())[-CURSORS:]),
-                key: (bound, [row["Id"] for row in rows], size),
-            }
+            with self._lock:
+                self._cursors = {
+                    **dict(list(self._cursors.items())[-CURSORS:]),
+                    key: (bound, [row["Id"] for row in rows], size),
+                }
         return self._page(bound, rows[:size], len(rows), f"{key}-{size}" if len(rows) > size else None)
 
     def _next(self, locator: str) -> Reply:

@@ -66,9 +66,13 @@ with start(Path({str(tmp_path)!r}), systems=("kantata",)) as box:
 
 
 def test_threads_write_each_row_once(kantata: Call, sandbox: Sandbox) -> None:
+    wrong = []
+
     def write(thread: int) -> None:
         for n in range(10):
-            kantata("POST", "/roles", {"role": {"name": f"{thread}-{n}"}})
+            made = kantata("POST", "/roles", {"role": {"name": f"{thread}-{n}"}})[0]
+            listed = kantata("GET", "/roles", order="name:asc", page="1")[0]
+            wrong.extend(status for status in (made, listed) if status != 200)
 
     threads = [threading.Thread(target=write, args=(n,)) for n in range(6)]
     for one in threads:
@@ -76,7 +80,7 @@ def test_threads_write_each_row_once(kantata: Call, sandbox: Sandbox) -> None:
     for one in threads:
         one.join()
     rows = sandbox.all("kantata", "roles")
-    assert len(rows) == 5 + 60 and len({row["id"] for row in rows}) == 65
+    assert not wrong and len(rows) == 5 + 60 and len({row["id"] for row in rows}) == 65
 
 
 def test_the_journal_tells_requests_from_users(kantata: Call, sandbox: Sandbox) -> None:

@@ -203,4 +203,3 @@ def _roles(workspace: Workspace, registry: Registry) -> Iterator[Problem]:
             yield Problem(
                 "E356", f"no connection has the role {role!r}, which owns fields of {entity!r}", document.at(), hint
             )
-

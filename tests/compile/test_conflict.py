@@ -49,4 +49,4 @@ def test_amounts_that_share_a_currency_field_must_be_of_one_currency(
     found, once, wrong = direction.outward({"id": "1", **record}, StaticEnv({}, {}), [])
     assert [direction.rules[fault[0]].path for fault in wrong] == faults
     assert all(direction.problem(fault)[0].code == "E407" for fault in wrong)
-    assert payload is None or found == payload and once == {}
+    assert payload is None or (found == payload and once == {})

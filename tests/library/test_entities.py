@@ -5,6 +5,7 @@ The demands stand as data in entities/*.yaml, one file a group of owners.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ def test_its_lifecycle_allows_what_it_must_and_keeps_history(case: tuple[Compile
     assert set(states["enum"]) == named
     for chain in demand["lifecycle"]:
         steps = chain.split(" > ")
-        for before, after in zip(steps, steps[1:], strict=False):
+        for before, after in pairwise(steps):
             assert after in states["x-transitions"][before], f"{before} → {after}"
 
 

@@ -33,6 +33,7 @@ CODES: dict[str, str] = {
     "C541": "the system refused a record",
     "C542": "the system holds another version or record",
     "C543": "the answer says nothing of a record",
+    "C544": "a value cannot be written in the system's form",
     "C560": "a whole batch was refused; any of its records may be the culprit",
     "C580": "a path leads outside the folder",
     "C581": "no driver for that file system is installed",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -98,4 +99,4 @@ def test_no_two_tax_rates_hold_on_one_day(workspace: Workspace) -> None:
         spans.setdefault((row["jurisdiction"], row["kind"]), []).append((row["first"] or "", row["last"] or "9999"))
     for key, found in spans.items():
         found.sort()
-        assert all(before[1] < after[0] for before, after in zip(found, found[1:], strict=False)), key
+        assert all(before[1] < after[0] for before, after in pairwise(found)), key

@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-import engine
 from engine.sdk.config import Config, Duration
 from engine.sdk.errors import Position, Problem, Problems, SpecError, UsageError, nearest, unknown_name
+from engine.sdk.library import library_folder
 from engine.spec.about import About
 from engine.spec.connection import (
     Sandbox,
@@ -89,12 +89,6 @@ class ConnectionInfo:
     @property
     def canonical(self) -> bool:
         return self.name == RESERVED
-
-
-def library_folder() -> Path:
-    """The built-in library: the repository's folders, or the copy inside the installed package."""
-    inside = Path(engine.__file__).parent / "library"
-    return inside if (inside / "schemas").is_dir() else Path(engine.__file__).parent.parent
 
 
 def find_folder(start: Path) -> Path:

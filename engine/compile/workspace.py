@@ -8,7 +8,7 @@ from typing import Any
 from engine.compile.mapping import compile_inbound, compile_outbound
 from engine.compile.registry import Registry
 from engine.compile.sync import compile_sync
-from engine.sdk.errors import Position, Problem, Problems, SpecError, nearest, unknown_name
+from engine.sdk.errors import Position, Problem, Problems, SpecError, in_order, nearest, unknown_name
 from engine.spec.load import Document
 from engine.spec.process import ProcessFlow
 from engine.spec.reconcile import ReconcileFlow
@@ -36,7 +36,7 @@ def problems_of(workspace: Workspace, names: Iterable[str] = ()) -> list[Problem
         problems.extend([unknown_name("document", name, [n for kind in KINDS for n in workspace.names(kind)], None)])
     if not wanted:
         problems.extend(_roles(workspace, registry))
-    return sorted(set(problems.found), key=lambda one: (str(one.at or ""), one.code, one.message))
+    return in_order(problems.found)
 
 
 def _try(problems: Problems, make: Callable[[], Any]) -> Any:

@@ -76,7 +76,7 @@ class Inbound(Body):
 
     def each(self, rule: FieldRule, place: tuple[Any, ...], cur: str, target: str) -> None:
         source, items, element, inner = (self.writer.name(stem) for stem in ("s", "l", "e", "o"))
-        self.fetch(rule.each or "", (*place, "each"), cur, source)
+        self.fetch(rule.each or "", (*place, "each"), cur, source, fault=self.index)
         put, index = self.writer.put, self.index
         put(f"if {source}.__class__ is list:")
         put(f"    {items} = []")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from engine.run.items import merge_fields
@@ -18,7 +18,7 @@ from engine.sdk.connector import (
     Read,
 )
 from engine.sdk.errors import ConnectorError, Problem, nearest
-from engine.sdk.manifest import Manifest, ObjectSpec
+from engine.sdk.manifest import FieldSpec, Manifest, ObjectSpec
 from engine.sdk.record import Fields, Record, same, text_key
 
 KINDS = frozenset({"read", "find", "create", "update", "upsert", "delete", "append"})
@@ -182,10 +182,9 @@ def _kinds(spec: ObjectSpec) -> frozenset[str]:
     return frozenset(written | ({"read"} if spec.read else set()))
 
 
-def _field(name: str, given: str | Mapping[str, Any]) -> FieldInfo:
-    facts: Mapping[str, Any] = {"type": given} if isinstance(given, str) else given
-    values = facts.get("values")
+def _field(name: str, given: FieldSpec) -> FieldInfo:
     return FieldInfo(
-        name, facts.get("type", "any"), required=bool(facts.get("required")), max_length=facts.get("max_length"),
-        on_create_only=bool(facts.get("on_create")), values=tuple(values) if values else None,
+        name, given.type, required=given.required, writable=given.writable, on_create_only=given.on_create,
+        max_length=given.max_length, scale=given.scale, values=tuple(given.values) if given.values else None,
+        references=tuple(given.references), label=given.label,
     )  # fmt: skip

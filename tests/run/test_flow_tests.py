@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from engine.compile.workspace import problems_of
 from engine.run.testing import run_tests
 from engine.sdk.record import Fields
 from engine.spec.workspace import Workspace
@@ -170,8 +173,6 @@ def test_a_flow_that_does_what_it_should_passes(make: Make) -> None:
     ],
 )  # fmt: skip
 def test_what_a_flow_does_not_do_is_told_with_both_places(make: Make, expected: str, lines: list[str]) -> None:
-    import re
-
     found = [
         re.sub(r'"id":"[0-9a-f]{32}"', '"id":"ID"', line) for line in told(make, FLOW + given(ADA) + expected + "\n")
     ]
@@ -322,3 +323,16 @@ def test_the_command_in_text_and_json_with_coverage_and_exit_code(make: Make) ->
     assert answer["coverage"] == [
         {"mapping": "src/people", "direction": "inbound", "fields": 4, "proven": 1, "missing": ["team", "pay", "state"]}
     ]
+
+
+def test_every_test_in_the_guide_holds_on_the_quickstart(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    blocks = re.findall(r"```yaml\n(.*?)```", (root / "docs/testing.md").read_text("utf-8"), re.DOTALL)
+    assert len(blocks) == 3
+    shutil.copytree(root / "examples/quickstart", tmp_path / "w", ignore=shutil.ignore_patterns(".crosswalk", "*.db"))
+    for number, block in enumerate(blocks):
+        (tmp_path / f"w/tests/guide{number}.yaml").write_text(block, "utf-8")
+    workspace = Workspace.open(tmp_path / "w")
+    assert problems_of(workspace) == []
+    cases = [case for case in run_tests(workspace).cases if case["test"].startswith("guide")]
+    assert len(cases) == 5 and [case["problem"] for case in cases if case["problem"]] == []

@@ -20,7 +20,7 @@ from oauthlib import oauth1
 from engine.sdk.config import Secret
 from engine.sdk.errors import ConnectorError, Problem
 from engine.sdk.http import HttpClient
-from engine.sdk.manifest import Auth
+from engine.sdk.manifest_auth import Auth
 
 Fill = Callable[[str], str]
 _FORM = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}

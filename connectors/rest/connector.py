@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,7 +15,8 @@ from engine.sdk.config import ConnectionConfig, Secret
 from engine.sdk.connector import Batch, Connector, FieldInfo, Finding, ObjectInfo, Operation, Outcome, Read
 from engine.sdk.errors import ConnectorError, Problem, nearest
 from engine.sdk.http import Answer, HttpClient, json_body
-from engine.sdk.manifest import Manifest, ObjectSpec, Request
+from engine.sdk.manifest import FieldSpec, Manifest, ObjectSpec
+from engine.sdk.manifest_requests import Request
 from engine.sdk.record import JSON, Fields, Record
 
 
@@ -31,8 +33,7 @@ class RestConfig(ConnectionConfig):
     def settings_of(cls, data: Mapping[str, Any], manifest: Manifest) -> dict[str, Any]:
         """The connection's keys sorted: the manifest's settings under `settings`, the rest as they are."""
         common = set(ConnectionConfig.model_fields) | {"auth"}
-        settings = {name: one.default for name, one in manifest.settings.items() if one.default is not None}
-        settings |= {name: value for name, value in data.items() if name in manifest.settings}
+        settings = {name: value for name, value in data.items() if name in manifest.settings}
         kept = {name: value for name, value in data.items() if name in common or name not in manifest.settings}
         return {**kept, "manifest": manifest, "settings": settings}
 
@@ -45,9 +46,7 @@ class RestConnector(Connector[RestConfig]):
     def __init__(self, config: RestConfig, context: Any) -> None:
         super().__init__(config, context)
         self.manifest = config.manifest
-        self.values: dict[str, Any] = {
-            name: value.reveal() if isinstance(value, Secret) else value for name, value in config.settings.items()
-        }
+        self.values = values_of(self.manifest, config.settings)
         missing = [name for name, one in self.manifest.settings.items() if one.required and not self.values.get(name)]
         if missing:
             hint = f"add `{missing[0]}:` ({self.manifest.settings[missing[0]].doc or 'required'})"
@@ -171,11 +170,31 @@ class RestConnector(Connector[RestConfig]):
         return Writer(self, name).write(operations)
 
 
-def _field(name: str, given: str | dict[str, Any]) -> FieldInfo:
-    if isinstance(given, str):
-        return FieldInfo(name, given)  # type: ignore[arg-type]
-    values = given.get("values")
+def _field(name: str, given: FieldSpec) -> FieldInfo:
     return FieldInfo(
-        name, given.get("type", "any"), required=bool(given.get("required")), max_length=given.get("max_length"),
-        on_create_only=bool(given.get("on_create")), values=tuple(values) if values else None,
+        name, given.type, required=given.required, writable=given.writable, on_create_only=given.on_create,
+        max_length=given.max_length, scale=given.scale, values=tuple(given.values) if given.values else None,
+        references=tuple(given.references), label=given.label,
     )  # fmt: skip
+
+
+def values_of(manifest: Manifest, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as requests use them: what the connection gives, else the default, spelled as the manifest says."""
+    values: dict[str, Any] = {}
+    for name, one in manifest.settings.items():
+        value = given.get(name)
+        if value is None:
+            known = {other: text for other, text in values.items() if text}
+            missing = isinstance(one.default, str) and not set(re.findall(r"\{(\w+)\}", one.default)) <= known.keys()
+            value = None if missing else filled(one.default, known) if isinstance(one.default, str) else one.default
+        elif isinstance(value, Secret):
+            value = value.reveal()
+        values[name] = _SPELLED[one.form](str(value)) if one.form != "text" and value is not None else value
+    return values
+
+
+_SPELLED: dict[str, Callable[[str], str]] = {
+    "host": lambda text: text.lower().replace("_", "-"),
+    "upper": str.upper,
+    "lower": str.lower,
+}

@@ -9,7 +9,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from engine.sdk.connector import Read
-from engine.sdk.manifest import ObjectSpec, Query
+from engine.sdk.manifest import ObjectSpec
+from engine.sdk.manifest_requests import Query
 from engine.sdk.record import JSON, Fields
 
 

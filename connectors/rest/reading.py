@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from connectors.rest.forms import forms_of, read_forms
 from connectors.rest.queries import soql, suiteql
 from connectors.rest.shapes import body_of, instant, records_of, search
 from engine.sdk.connector import Batch, Read
 from engine.sdk.errors import ConnectorError, Problem
 from engine.sdk.http import Answer
-from engine.sdk.manifest import ObjectSpec, Page, Query, ReadSpec, SinceParam
+from engine.sdk.manifest import ObjectSpec
+from engine.sdk.manifest_requests import Page, Query, ReadSpec, SinceParam
 from engine.sdk.record import Fields, Record, digest, same, text_key
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ class Reader:
     def __init__(self, connector: RestConnector, name: str) -> None:
         self.connector, self.name = connector, name
         self.spec: ObjectSpec = connector.spec(name)
+        self.forms = forms_of(self.spec)
         self.page: Page = (self.spec.read.page if self.spec.read else None) or connector.manifest.page
 
     def trouble(self, kind: Any, code: str, message: str, hint: str) -> ConnectorError:
@@ -58,6 +61,7 @@ class Reader:
         """A record of an answer: key, modified instant, fields that were asked for and left out as null."""
         for name in self.spec.drop:
             value.pop(name, None)
+        problem = read_forms(self.forms, value) if self.forms else None
         modified, spec = None, self.spec.modified
         if spec is not None:
             given = search(spec.field, value)
@@ -69,7 +73,11 @@ class Reader:
                 value[first] = None
         flag = self.spec.deletes.flag if self.spec.deletes.kind == "flag" else None
         return Record(
-            text_key(value, tuple(self.spec.key)), value, modified, deleted=bool(flag and value.get(flag) is True)
+            text_key(value, tuple(self.spec.key)),
+            value,
+            modified,
+            deleted=bool(flag and value.get(flag) is True),
+            problem=problem,
         )
 
     # ------------------------------------------------------------------ pages

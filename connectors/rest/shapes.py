@@ -14,7 +14,8 @@ import jmespath
 
 from engine.sdk.errors import ConnectorError, Problem
 from engine.sdk.http import Answer
-from engine.sdk.manifest import ErrorRule, Keyed, Manifest
+from engine.sdk.manifest import ErrorRule, Manifest
+from engine.sdk.manifest_requests import Keyed
 from engine.sdk.record import JSON, Fields
 
 

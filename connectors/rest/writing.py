@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from connectors.rest.forms import forms_of, written_forms
 from connectors.rest.shapes import body_of, expression, judge, search, told, wait_of
 from engine.sdk.connector import Operation, Outcome, OutcomeState
 from engine.sdk.errors import ConnectorError, Problem
 from engine.sdk.http import Answer, Unanswered
-from engine.sdk.manifest import BatchSpec, ErrorRule, Id, ObjectSpec, WriteSpec
+from engine.sdk.manifest import ErrorRule, ObjectSpec
+from engine.sdk.manifest_requests import BatchSpec, Id, WriteSpec
 from engine.sdk.record import JSON, Fields
 
 if TYPE_CHECKING:
@@ -26,13 +29,15 @@ class Writer:
     def __init__(self, connector: RestConnector, name: str) -> None:
         self.connector, self.name = connector, name
         self.spec: ObjectSpec = connector.spec(name)
+        self.forms = forms_of(self.spec)
 
     def write(self, operations: Sequence[Operation]) -> list[Outcome]:
         """One outcome an operation, in the order given."""
         outcomes: dict[str, Outcome] = {}
+        ready = [one for given in operations if (one := self._in_form(given, outcomes)) is not None]
         singles: list[Operation] = []
         for kind in ("create", "update", "upsert", "delete", "append"):
-            group = [one for one in operations if one.kind == kind]
+            group = [one for one in ready if one.kind == kind]
             batch = self.spec.batch.get(kind)  # type: ignore[call-overload]
             if batch is not None and len(group) > 1:
                 for start in range(0, len(group), batch.size):
@@ -46,6 +51,18 @@ class Writer:
         else:
             outcomes.update((one.id, self._single(one)) for one in singles)
         return [outcomes[one.id] for one in operations]
+
+    def _in_form(self, one: Operation, outcomes: dict[str, Outcome]) -> Operation | None:
+        """The operation with values as the system writes them; None, and an outcome, where one cannot be."""
+        if not self.forms:
+            return one
+        try:
+            changes = written_forms(self.forms, one.changes) if one.changes is not None else None
+            return replace(one, record=written_forms(self.forms, one.record), changes=changes)
+        except ValueError as error:
+            problem = Problem("C544", str(error), None, "correct the record, or round it in the mapping")
+            outcomes[one.id] = Outcome(one.id, "refused", one.key, problem=problem)
+            return None
 
     def marked(self, one: Operation) -> Fields:
         """The record with Crosswalk's mark where the object has a place for it."""

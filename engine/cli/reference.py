@@ -40,7 +40,9 @@ def reference() -> str:
 
 def _models() -> Iterator[tuple[str, type[Config]]]:
     from engine.sdk.config import Breaker, ConnectionConfig, Limits
-    from engine.sdk.manifest import Auth, Manifest, ObjectSpec, Page
+    from engine.sdk.manifest import Manifest, ObjectSpec
+    from engine.sdk.manifest_auth import Auth
+    from engine.sdk.manifest_requests import Page
     from engine.spec.indicator import Indicator
     from engine.spec.mapping import FieldRule, Mapping
     from engine.spec.process import ProcessFlow, Step

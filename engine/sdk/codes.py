@@ -33,6 +33,7 @@ CODES: dict[str, str] = {
     "C541": "the system refused a record",
     "C542": "the system holds another version or record",
     "C543": "the answer says nothing of a record",
+    "C544": "a value cannot be written in the system's form",
     "C560": "a whole batch was refused; any of its records may be the culprit",
     "C580": "a path leads outside the folder",
     "C581": "no driver for that file system is installed",
@@ -144,5 +145,6 @@ CODES: dict[str, str] = {
     "X910": "a feature is not there yet",
     "X911": "it exists already",
     "X912": "a sample cannot be read",
+    "X913": "the operating system refused a file",
     "X999": "a fault of crosswalk itself",
 }

@@ -7,23 +7,25 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-import jmespath
-from jmespath.exceptions import JMESPathError
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 
 from engine.sdk.config import Config, Duration, RateText, WriteClass, duration
+from engine.sdk.connector import FieldType
+from engine.sdk.manifest_auth import Auth
+from engine.sdk.manifest_requests import (
+    BatchSpec,
+    Deletes,
+    Detail,
+    Expression,
+    FindSpec,
+    Marker,
+    Page,
+    ReadSpec,
+    Request,
+    WriteSpec,
+    marker_text,
+)
 
-Method = Literal["get", "post", "put", "patch", "delete"]
-AuthKind = Literal[
-    "none",
-    "bearer",
-    "basic",
-    "api_key",
-    "oauth2_client_credentials",
-    "oauth2_jwt_bearer",
-    "oauth2_refresh_token",
-    "oauth1_tba",
-]
 Do = Literal[
     "success",
     "retry",
@@ -38,19 +40,8 @@ Do = Literal[
 ]
 
 
-def _expression(text: str) -> str:
-    try:
-        jmespath.compile(text)
-    except JMESPathError as error:
-        raise ValueError(f"cannot read the expression: {str(error).splitlines()[0]}") from None
-    return text
-
-
 def _list(value: object) -> object:
     return [value] if isinstance(value, str) else value
-
-
-Expression = Annotated[str, AfterValidator(_expression)]
 
 
 class Setting(Config):
@@ -58,27 +49,33 @@ class Setting(Config):
 
     required: bool = False
     default: Any = None
+    """Its value where a connection gives none; `{name}` is another setting."""
+    form: Literal["text", "host", "upper", "lower"] = "text"
+    """How the value is spelled: `host` in lower case with hyphens for underscores."""
     doc: str = ""
 
 
-class Auth(Config):
-    """How requests prove who they are."""
+class FieldSpec(Config):
+    """A field as the manifest describes it, where the system does not."""
 
-    kinds: list[AuthKind] = ["none"]
-    """Kinds that a connection may choose; the first is the default."""
-    token_url: str | None = None
-    scope: str | None = None
-    audience: str | None = None
-    algorithm: Literal["RS256", "PS256", "ES256"] = "RS256"
-    assertion: Literal["grant", "client"] = "grant"
-    """`grant`: the signed token is the grant; `client`: it proves the client."""
-    header: str = "Authorization"
-    prefix: str = "Bearer "
-    realm: str | None = None
-    instance: Expression | None = None
-    """Where the token reply names the address to use from then on."""
-    life: Duration = duration("1h")
-    """How long a token is used where the reply does not say."""
+    type: FieldType = "any"
+    required: bool = False
+    writable: bool = True
+    on_create: bool = False
+    """Taken on create only."""
+    max_length: int | None = None
+    scale: int | None = None
+    """Decimal places that the system keeps."""
+    values: list[str] | None = None
+    references: list[str] = []
+    """Objects that the field holds the id of."""
+    form: Literal["h:mm", "ms_date", "ms_instant", "epoch", "epoch_ms", "day", "noon"] | None = None
+    """How the system writes the value, where that is not how records hold it."""
+    label: str = ""
+
+
+def _field(value: object) -> object:
+    return {"type": value} if isinstance(value, str) else value
 
 
 class ManifestLimits(Config):
@@ -99,190 +96,12 @@ class ErrorRule(Config):
     id: Expression | None = None
 
 
-class PageSize(Config):
-    """The parameter for the page size."""
-
-    param: str
-    max: int = 200
-
-
-class Page(Config):
-    """How a list goes on."""
-
-    kind: Literal["none", "page", "offset", "cursor", "next_url", "link_header", "keyset"] = "none"
-    next: Expression | None = None
-    param: str | None = None
-    start: int = 1
-    size: PageSize | None = None
-    more: Expression | None = None
-    """True while there are more pages."""
-    total: Expression | None = None
-    """How many there are in all; giving fewer is an error."""
-    cap: int | None = None
-    """Greatest offset; beyond it, reading goes on by key."""
-
-
 class Modified(Config):
     """The field that grows with every change."""
 
     field: str
     type: Literal["instant", "date", "number", "text"] = "instant"
     timezone: str | None = None
-
-
-class SinceParam(Config):
-    """How the lower bound of a window is sent."""
-
-    param: str
-    format: Literal["rfc3339", "date", "epoch", "epoch_ms", "text"] = "rfc3339"
-
-
-class Keyed(Config):
-    """Records in a map, in the order of a list of `{key, id}`."""
-
-    order: Expression
-    map: Expression
-
-
-class Query(Config):
-    """A query language instead of parameters."""
-
-    kind: Literal["soql", "suiteql"]
-    from_: str = Field(alias="from")
-    param: str = "q"
-    modified: str | None = None
-    """Column of the modified field, where it has another name."""
-    columns: dict[str, str] = {}
-    """Field → column, where they differ."""
-    select: list[str] = []
-    """Columns to ask for, instead of the fields that mappings read."""
-    where: str | None = None
-
-
-class Request(Config):
-    """One request: method and path, parameters, body."""
-
-    get: str | None = None
-    post: str | None = None
-    put: str | None = None
-    patch: str | None = None
-    delete: str | None = None
-    params: dict[str, Any] = {}
-    headers: dict[str, str] = {}
-    body: Any = None
-
-    @property
-    def method(self) -> str:
-        return next(name for name in ("get", "post", "put", "patch", "delete") if getattr(self, name) is not None)
-
-    @property
-    def path(self) -> str:
-        return str(getattr(self, self.method))
-
-    @model_validator(mode="after")
-    def _one(self) -> Request:
-        given = [name for name in ("get", "post", "put", "patch", "delete") if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError("write one method with its path, such as `get: /projects`")
-        return self
-
-
-class ReadSpec(Request):
-    """How records are listed."""
-
-    records: Expression | Keyed
-    since: SinceParam | None = None
-    until: SinceParam | None = None
-    keys: dict[str, str] | None = None
-    """`{param, join}`: how records are asked for by native id in one request."""
-    fields: dict[str, str] | None = None
-    """`{param, join}`: how fields are asked for."""
-    query: Query | None = None
-    page: Page | None = None
-
-
-class Detail(Request):
-    """The whole record, where lists are thin."""
-
-    record: Expression | Keyed
-
-
-class FindParam(Config):
-    """The parameter that searches a field."""
-
-    param: str
-    params: dict[str, str] = {}
-
-
-class FindSpec(Request):
-    """How records are found by the values of fields."""
-
-    records: Expression | Keyed
-    by: dict[str, FindParam] = {}
-    query: Query | None = None
-
-
-class Id(Config):
-    """Where a new id stands."""
-
-    from_: Expression = Field(alias="from")
-    take: Literal["whole", "last_segment"] = "whole"
-
-
-def _id(value: object) -> object:
-    return {"from": value} if isinstance(value, str) else value
-
-
-class WriteSpec(Request):
-    """One write."""
-
-    id: Annotated[Id | None, BeforeValidator(_id)] = None
-    version: Expression | None = None
-    if_match: str | None = None
-    """Field or header that holds the version for conditional writes."""
-    omit: list[str] = []
-    """Fields that stand in the path and not in the body."""
-    created: Expression | None = None
-    """True where an upsert made the record."""
-
-
-class BatchSpec(Request):
-    """Many writes in one request, with an outcome for each."""
-
-    size: int = Field(100, ge=1)
-    item: dict[str, Any] = {}
-    """What is added to each record."""
-    results: Expression
-    by: str = "position"
-    ok: Expression
-    id: Expression | None = None
-    error: Expression | None = None
-    created: Expression | None = None
-
-
-class Deletes(Config):
-    """How deleted records are told."""
-
-    kind: Literal["feed", "flag", "none"] = "none"
-    get: str | None = None
-    records: Expression | None = None
-    key: Expression | None = None
-    since: SinceParam | None = None
-    until: SinceParam | None = None
-    flag: str | None = None
-    """Field that is true for a deleted record."""
-
-
-class Marker(Config):
-    """Where Crosswalk's mark goes: a field, or an object made of it."""
-
-    field: str
-    write: Any = None
-    find: dict[str, str] = {}
-
-
-def _marker(value: object) -> object:
-    return {"field": value} if isinstance(value, str) else value
 
 
 class Idempotency(Config):
@@ -297,8 +116,8 @@ class ObjectSpec(Config):
 
     key: Annotated[list[str], BeforeValidator(_list)] = ["id"]
     modified: Modified | None = None
-    fields: dict[str, str | dict[str, Any]] = {}
-    """What the system's own description does not say: type, or {type, required, max_length, values, on_create}."""
+    fields: dict[str, Annotated[FieldSpec, BeforeValidator(_field)]] = {}
+    """What the system's own description does not say: a type, or a field with its facts."""
     drop: list[str] = []
     """Fields of answers that are no part of the record."""
     ordered: bool = False
@@ -311,7 +130,7 @@ class ObjectSpec(Config):
     delete: WriteSpec | None = None
     batch: dict[Literal["create", "update", "upsert", "delete"], BatchSpec] = {}
     deletes: Deletes = Deletes()
-    marker: Annotated[Marker | None, BeforeValidator(_marker)] = None
+    marker: Annotated[Marker | None, BeforeValidator(marker_text)] = None
     class_: WriteClass = Field("D", alias="class")
     late: Duration = duration("2m")
     index: Duration = duration("2m")

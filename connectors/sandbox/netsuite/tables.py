@@ -37,10 +37,10 @@ class Row(dict[str, Any]):
 
 
 class Tables:
-    """Tables of one store. zone: the account's time zone. by_record: every record type is a table, transactions too."""
+    """Tables of one store. zone: the account's time zone. by_record: transactions are tables of their own, too."""
 
     def __init__(self, store: Store) -> None:
-        self.store, self.zone, self.by_record = store, ZoneInfo("UTC"), True
+        self.store, self.zone, self.by_record = store, ZoneInfo("UTC"), False
 
     def columns(self, table: str) -> set[str]:
         """Names that a table has. Raises Fault for a table that is not there."""

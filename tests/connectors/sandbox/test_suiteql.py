@@ -60,12 +60,15 @@ def test_functions_and_display_texts(netsuite: Call) -> None:
 
 def test_windows_of_change_in_the_account_zone(netsuite: Call, sandbox: Sandbox) -> None:
     sandbox.fakes["netsuite"].tables.zone = ZoneInfo("America/New_York")
-    q = "SELECT id FROM invoice WHERE lastmodifieddate >= TO_TIMESTAMP(?, 'YYYY-MM-DD HH24:MI:SS') ORDER BY id"
+    q = "SELECT id FROM transaction WHERE type = 'CustInvc' AND lastmodifieddate >= TO_TIMESTAMP(?, 'YYYY-MM-DD HH24:MI:SS') ORDER BY id"
     assert len(rows(netsuite, q, "2026-11-01 03:00:00")) == 12  # 08:00 in UTC, after the clocks went back
     assert rows(netsuite, q, "2026-11-01 03:00:01") == []
     sandbox.set("netsuite", "invoice", "705", {"memo": "x"})
     assert rows(netsuite, q, "2026-11-01 03:00:01") == [{"id": "705"}]
-    (row,) = rows(netsuite, "SELECT TO_CHAR(lastmodifieddate, 'HH24:MI') AS at FROM invoice WHERE id = 701")
+    (row,) = rows(
+        netsuite,
+        "SELECT TO_CHAR(lastmodifieddate, 'HH24:MI') AS at FROM transaction WHERE type = 'CustInvc' AND id = 701",
+    )
     assert row["at"] == datetime(2026, 11, 1, 8, tzinfo=UTC).astimezone(ZoneInfo("America/New_York")).strftime("%H:%M")
 
 
@@ -86,7 +89,7 @@ def test_transactions_with_lines_and_joins(netsuite: Call, sandbox: Sandbox) -> 
     assert len(lines) == 12 and lines[0]["item"] == "Build"
     left = rows(
         netsuite,
-        "SELECT v.entityid, t.tranid FROM vendor v LEFT JOIN vendorbill t ON t.entity = v.id AND t.tranid = 'VB-1' ORDER BY v.id",
+        "SELECT v.entityid, t.tranid FROM vendor v LEFT JOIN transaction t ON t.type = 'VendBill' AND t.entity = v.id AND t.tranid = 'VB-1' ORDER BY v.id",
     )
     assert [one.get("tranid") for one in left] == ["VB-1", None, None, None]
     (balance,) = rows(netsuite, "SELECT SUM(amount) AS net, SUM(debit) d FROM transactionaccountingline")
@@ -94,19 +97,30 @@ def test_transactions_with_lines_and_joins(netsuite: Call, sandbox: Sandbox) -> 
 
 
 def test_pages_and_their_reach(netsuite: Call) -> None:
-    whole = [row["id"] for row in rows(netsuite, "SELECT id FROM invoice ORDER BY id")]
+    whole = [row["id"] for row in rows(netsuite, "SELECT id FROM transaction WHERE type = 'CustInvc' ORDER BY id")]
     assert whole == [str(n) for n in range(701, 713)]
-    assert [row["id"] for row in rows(netsuite, "SELECT id FROM invoice ORDER BY id", limit="5", offset="10")] == whole[
-        10:
+    assert [
+        row["id"]
+        for row in rows(
+            netsuite, "SELECT id FROM transaction WHERE type = 'CustInvc' ORDER BY id", limit="5", offset="10"
+        )
+    ] == whole[10:]
+    assert rows(netsuite, "SELECT id FROM transaction WHERE type = 'CustInvc' AND ROWNUM <= 2 ORDER BY id DESC") == [
+        {"id": "702"},
+        {"id": "701"},
     ]
-    assert rows(netsuite, "SELECT id FROM invoice WHERE ROWNUM <= 2 ORDER BY id DESC") == [{"id": "702"}, {"id": "701"}]
-    assert rows(netsuite, "SELECT id FROM invoice ORDER BY id DESC FETCH FIRST 1 ROWS ONLY") == [{"id": "712"}]
-    assert rows(netsuite, "SELECT DISTINCT entity FROM invoice") == [{"entity": "900"}]
+    assert rows(
+        netsuite, "SELECT id FROM transaction WHERE type = 'CustInvc' ORDER BY id DESC FETCH FIRST 1 ROWS ONLY"
+    ) == [{"id": "712"}]
+    assert rows(netsuite, "SELECT DISTINCT entity FROM transaction WHERE type = 'CustInvc'") == [{"entity": "900"}]
     status, body = netsuite(
-        "POST", "/query/v1/suiteql?limit=1000&offset=100000", {"q": "SELECT id FROM invoice"}, {"Prefer": "transient"}
+        "POST",
+        "/query/v1/suiteql?limit=1000&offset=100000",
+        {"q": "SELECT id FROM transaction"},
+        {"Prefer": "transient"},
     )
     assert status == 400 and body["o:errorDetails"][0]["o:errorCode"] == "INVALID_PARAMETER"
-    assert netsuite("POST", "/query/v1/suiteql", {"q": "SELECT id FROM invoice"})[0] == 400
+    assert netsuite("POST", "/query/v1/suiteql", {"q": "SELECT id FROM transaction"})[0] == 400
 
 
 @pytest.mark.parametrize(
@@ -119,7 +133,7 @@ def test_pages_and_their_reach(netsuite: Call) -> None:
     ],
 )  # fmt: skip
 def test_where(netsuite: Call, where: str, count: int) -> None:
-    assert len(rows(netsuite, f"SELECT id FROM invoice WHERE {where}")) == count
+    assert len(rows(netsuite, f"SELECT id FROM transaction WHERE type = 'CustInvc' AND ({where}\n)")) == count
 
 
 @pytest.mark.parametrize(
@@ -141,8 +155,7 @@ def test_refusals(netsuite: Call, q: str, why: str) -> None:
     assert status == 400 and why in body["o:errorDetails"][0]["detail"]
 
 
-def test_transactions_are_no_tables_where_the_account_says_so(netsuite: Call, sandbox: Sandbox) -> None:
-    sandbox.fakes["netsuite"].tables.by_record = False
+def test_transactions_are_no_tables_of_their_own(netsuite: Call) -> None:
     test_refusals(netsuite, "SELECT id FROM invoice", "Record 'invoice' was not found")
     assert len(rows(netsuite, "SELECT id FROM transaction WHERE type = 'CustInvc'")) == 12
 

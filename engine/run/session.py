@@ -134,7 +134,7 @@ class Session:
         self.counts = Counts()
         self.seen: dict[str, Seen] | None = None
         self.live: set[tuple[str, str, str]] = set()
-        self.known_links = 0
+        self.known_links: int | None = None
         self.sent_deletes = 0
         self.sent_updates = 0
         self.changes: list[dict[str, Any]] = []

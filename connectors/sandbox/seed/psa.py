@@ -48,7 +48,10 @@ def fill_psa(store: Store, chance: random.Random, size: int) -> None:
     put("time_entries", _time(chance, size))
     put("expenses", _expenses(chance, size))
     put("invoices", _invoices())
-    put("fixed_fee_items", iter([_row(1, "2026-11-10", invoice_id="1", title="Set-up", currency="GBP", amount_in_cents=120_000)]))
+    put(
+        "fixed_fee_items",
+        iter([_row(1, "2026-11-10", invoice_id="1", title="Set-up", currency="GBP", amount_in_cents=120_000)]),
+    )
     put("additional_items", (_row(n, "2026-11-10", invoice_id=str(n), title="Licences", currency="GBP", amount_in_cents=50_000 * n)
                              for n in range(1, INVOICES + 1)))  # fmt: skip
 

@@ -185,7 +185,7 @@ def _connections(workspace: Workspace) -> Iterator[Problem]:
 
 def _roles(workspace: Workspace, registry: Registry) -> Iterator[Problem]:
     """Roles that own fields of entities in use, and that no connection has."""
-    roles = {workspace.connection(name).role for name in workspace.settings.connections if _named(workspace, name)}
+    roles = workspace.roles()
     entities = set()
     for name in workspace.names("flow", own=True):
         try:
@@ -203,7 +203,3 @@ def _roles(workspace: Workspace, registry: Registry) -> Iterator[Problem]:
             yield Problem(
                 "E356", f"no connection has the role {role!r}, which owns fields of {entity!r}", document.at(), hint
             )
-
-
-def _named(workspace: Workspace, name: str) -> bool:
-    return isinstance(workspace.settings.connections[name].get("connector"), str)

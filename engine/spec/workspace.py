@@ -249,6 +249,11 @@ class Workspace:
             raise SpecError(Problem("E141", "`connector` is missing", place, "add `connector:`"))
         return ConnectionInfo(name, data.get("role") or name, data.get("timezone") or "UTC", connector, place)
 
+    def roles(self) -> set[str]:
+        """Roles that connections have; connections without a connector's name are faults told elsewhere."""
+        given = self.settings.connections
+        return {self.connection(name).role for name in given if isinstance(given[name].get("connector"), str)}
+
     def connector_kind(self, name: str, at: Position | None) -> tuple[Any, Document | None]:
         """The connector's class, and its manifest where it is one."""
         path, _ = self._find("connector", name)

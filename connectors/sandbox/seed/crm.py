@@ -91,6 +91,11 @@ _DIRT: dict[int, Doc] = {
 }
 
 
+def client_of(project: int, size: int) -> int:
+    """The client of a project and its contract; number 9 is for the one that the ERP knows from before."""
+    return 1 if project == 9 else 1 + project * 2 % (CLIENTS * size)
+
+
 def clients(size: int) -> Iterator[Doc]:
     """All clients."""
     return (client(number) for number in range(1, CLIENTS * size + 1))
@@ -155,11 +160,11 @@ def _lines(size: int) -> Iterator[tuple[str, Doc]]:
 def _contracts(size: int) -> Iterator[tuple[str, Doc]]:
     for number in range(1, CONTRACTS * size + 1):
         yield sf_id("800", number), {
-            **_row("800", number, moment(500 + number)), "AccountId": sf_id("001", 1 + number * 2 % (CLIENTS * size)),
+            **_row("800", number, moment(500 + number)), "AccountId": sf_id("001", client_of(number, size)),
             "StartDate": "2026-09-01", "EndDate": "2027-08-31" if number != 4 else None, "ContractTerm": 12,
             "Status": "In Approval Process" if number == 7 else "Draft" if number == 13 else "Activated", "ContractNumber": f"{number:08d}",
-            "CurrencyIsoCode": client(1 + number * 2 % (CLIENTS * size))["CurrencyIsoCode"], "Opportunity__c": None, "Amends__c": None,
-            "Billing_Method__c": ("fixed", "time_and_materials", "milestone")[number % 3] if number != 9 else "barter",
+            "CurrencyIsoCode": client(client_of(number, size))["CurrencyIsoCode"], "Opportunity__c": None, "Amends__c": None,
+            "Billing_Method__c": ("fixed", "time_and_materials", "milestone")[number % 3] if number != 16 else "barter",
             "Legal_Entity__c": ("UK", "DE", "US")[number % 3] if number != 5 else None, "Value__c": Decimal(number * 25_000),
             "Ceiling__c": Decimal("99999.99") if number % 4 == 0 else None, "SOW_Reference__c": f"SOW-{number}",
         }  # fmt: skip

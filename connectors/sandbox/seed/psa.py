@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 
 from connectors.sandbox.kantata.things import base_unit
-from connectors.sandbox.seed.crm import CLIENTS, client
+from connectors.sandbox.seed.crm import client, client_of
 from connectors.sandbox.seed.words import DAY, FIRST, LAST, ROLES, SKILLS, WORK, weekdays
 from connectors.sandbox.store import Doc, Store
 
@@ -102,7 +102,7 @@ def _memberships(size: int) -> Iterator[Doc]:
 
 
 def _client(project: int, size: int) -> Doc:
-    return client(1 + (project * 2) % (CLIENTS * size))
+    return client(client_of(project, size))
 
 
 def _groups(size: int) -> Iterator[Doc]:

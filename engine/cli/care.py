@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from engine.cli.main import Context, common, pass_context, printable
+from engine.cli.answer import printable
+from engine.cli.main import Context, common, pass_context
 from engine.sdk.errors import CrosswalkError
 from engine.sdk.record import Fields
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from engine.cli.main import Context, common, pass_context, printable
+from engine.cli.answer import printable
+from engine.cli.main import Context, common, pass_context
 from engine.cli.operate import _options, _progress, _show_runs, exit_code
 from engine.sdk.errors import Problem, UsageError
 from engine.sdk.record import Fields, decode_json

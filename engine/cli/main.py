@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.sdk.errors import CrosswalkError, Problem, as_json
+from engine.cli.answer import ended, speak_plainly, write_json
+from engine.sdk.errors import Problem, UsageError, nearest
 
 if TYPE_CHECKING:
     from engine.run.runner import Runner
@@ -77,9 +78,7 @@ class Context:
     def answer(self, value: Any, text: Callable[[], None]) -> None:
         """One JSON object for programs, or text for people."""
         if self.json:
-            from engine.sdk.record import encode_json
-
-            click.echo(encode_json(value).decode())
+            write_json(value)
         else:
             text()
 
@@ -132,10 +131,8 @@ class Lazy(click.Group):
         return found
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        from engine.sdk.errors import nearest
-
         if args and args[0] not in COMMANDS:
-            raise click.UsageError(f"there is no command {args[0]!r}: {nearest(args[0], COMMANDS)}")
+            raise UsageError(Problem("X900", f"there is no command {args[0]!r}", None, nearest(args[0], COMMANDS)))
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -180,50 +177,7 @@ def main() -> None:
 
 
 def run() -> None:
-    """The console script: every error becomes one line and an exit code; no stack trace without --debug."""
+    """The console script."""
     context = Context()
-    try:
-        result = main.main(standalone_mode=False, obj=context)
-        code = result if isinstance(result, int) else 0
-    except CrosswalkError as error:
-        code = report(context, error)
-    except click.exceptions.Exit as stop:
-        code = stop.exit_code
-    except click.UsageError as error:
-        hint = f"see `{error.ctx.command_path} --help`" if error.ctx else "see `crosswalk --help`"
-        code = report(context, CrosswalkError(Problem("X900", error.format_message(), None, hint)), 2)
-    except click.ClickException as error:
-        code = report(context, CrosswalkError(Problem("X900", error.format_message())), 2)
-    except (KeyboardInterrupt, click.Abort):
-        code = report(context, CrosswalkError(Problem("X905", "stopped", None, "run it again to go on from here")))
-    except BrokenPipeError:
-        sys.stderr.close()
-        code = 1
-    except Exception as error:
-        if context.debug:
-            raise
-        text = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-        code = report(context, CrosswalkError(Problem("X999", f"a fault of crosswalk itself: {text}", None,
-                                                      "run it with --debug and report what it prints")))  # fmt: skip
-    sys.exit(code)
-
-
-def report(context: Context, error: CrosswalkError, code: int | None = None) -> int:
-    """Print an error as its lines, or as JSON; the exit code."""
-    if context.debug:
-        import traceback
-
-        traceback.print_exception(error, file=sys.stderr)
-    if context.json or "--json" in sys.argv:
-        from engine.sdk.record import encode_json
-
-        click.echo(encode_json(as_json(error)).decode())
-    else:
-        for problem in error.problems:
-            click.echo(printable(str(problem)), err=True)
-    return error.exit_code if code is None else code
-
-
-def printable(text: str) -> str:
-    """Text for a terminal: control characters (escape sequences in data) become visible marks."""
-    return "".join(one if one.isprintable() or one in "\n\t" else f"\\x{ord(one):02x}" for one in text)
+    speak_plainly()
+    sys.exit(ended(context, lambda: main.main(standalone_mode=False, obj=context)))

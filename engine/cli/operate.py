@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from engine.cli.main import Context, common, pass_context, printable
+from engine.cli.answer import inline, printable, table
+from engine.cli.main import Context, common, pass_context
 from engine.sdk.errors import Position, Problem, UsageError
 from engine.sdk.record import Fields
 
@@ -94,21 +95,11 @@ def _show_plan(told: Fields) -> None:
     for change in told["changes"][:200]:
         click.echo(f"  {marks[change['operation']]} {change['target']} {printable(str(change['key']))}")
         for name, (old, new) in change["fields"].items():
-            arrow = f"{_value(old)} → " if change["operation"] == "update" else ""
-            click.echo(f"      {name}: {arrow}{_value(new)}")
+            arrow = f"{inline(old)} → " if change["operation"] == "update" else ""
+            click.echo(f"      {name}: {arrow}{inline(new)}")
     if len(told["changes"]) > 200:
         click.echo(f"  … and {len(told['changes']) - 200} more (all of them with --json)")
     _end(told)
-
-
-def _value(value: Any) -> str:
-    from engine.compile.casts import shown
-
-    if isinstance(value, (dict, list)):
-        from engine.sdk.record import encode_json
-
-        return printable(encode_json(value).decode()[:100])
-    return "null" if value is None else printable(shown(value))
 
 
 def _end(told: Fields) -> None:
@@ -183,18 +174,9 @@ def _stop_gently(runner: Any) -> None:
 
 
 def _show_runs(told: list[Fields], moved: list[Fields]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for name in ("flow", "state"):
-        table.add_column(name)
     names = ("read", "created", "updated", "unchanged", "deleted", "quarantined", "waiting", "skipped")
-    for name in names:
-        table.add_column(name, justify="right")
-    for one in told:
-        table.add_row(one["flow"], one["state"], *[f"{one[name]:,}" for name in names])
-    Console(width=140 if not sys.stdout.isatty() else None).print(table)
+    rows = [[one["flow"], one["state"], *[f"{one[name]:,}" for name in names]] for one in told]
+    table(("flow", "state", *names), rows, right=names)
     for one in told:
         _end(one)
         if one["quarantined"]:
@@ -263,7 +245,7 @@ def show_run(context: Context, run: str) -> None:
     def text() -> None:
         for name, value in told.items():
             if name != "targets":
-                click.echo(f"{name}: {_value(value)}")
+                click.echo(f"{name}: {inline(value)}")
         for target, counts in (told.get("targets") or {}).items():
             click.echo(f"  {target}: " + ", ".join(f"{value} {name}" for name, value in counts.items() if value))
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from engine.cli.main import Context, common, pass_context, printable
-from engine.cli.operate import _value
+from engine.cli.answer import inline, printable
+from engine.cli.main import Context, common, pass_context
 from engine.sdk.errors import Position, Problem, UsageError
 from engine.sdk.record import Fields, decode_json
 
@@ -37,10 +37,10 @@ def preview(context: Context, name: str, record: str | None, file: Path | None, 
 
     def text() -> None:
         for row in told["fields"]:
-            source = f"{row['reads']} = {_value(row['source'])}" if row["reads"] else "—"
-            click.echo(f"{row['field']:<18} {_value(row['canonical']):<30} ← {printable(source)}   {row['at']}")
+            source = f"{row['reads']} = {inline(row['source'])}" if row["reads"] else "—"
+            click.echo(f"{row['field']:<18} {inline(row['canonical']):<30} ← {printable(source)}   {row['at']}")
         for row in told["payload"]:
-            click.echo(f"→ {row['field']:<16} {_value(row['value']):<30}   {row['at'] or ''}")
+            click.echo(f"→ {row['field']:<16} {inline(row['value']):<30}   {row['at'] or ''}")
         for fault in told["faults"]:
             click.echo(printable(fault))
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Any, ClassVar
 
-from engine.compile.expression import Unit, compile_expression, lower, parse
+from engine.compile.expression import Unit, compile_expression, lower, parse, reads_of
 from engine.compile.functions import FunctionSet
 from engine.compile.rules import MISSING, RefSlot, RuleInfo, Writer
 from engine.compile.shape import Shape
@@ -43,6 +44,8 @@ class Body:
         self.slots: list[RefSlot] = []
         self.index = -1
         self.problems = Problems()
+        self.paths: set[str] = set()
+        """Dotted paths of the system's record: what the inbound direction reads, what the outbound one writes."""
 
     def told(self, write: Callable[[], None]) -> None:
         """Write one rule; what is wrong with it is told together with the others' faults."""
@@ -70,9 +73,22 @@ class Body:
         """An expression of an author as one Python expression over the variable `cur`."""
         at = self.document.at(*place)
         node = parse(text, at)
+        if self.shape is None:
+            self.noted(node, cur)
         return lower(node, cur, self.unit, at=at, shape=shape or self.shape)
 
     condition = inline
+
+    def noted(self, node: dict[str, Any], cur: str) -> None:
+        """Remember what an expression reads of the record; inside `each` that is what it says of root() only."""
+        if cur == "rec":
+            self.paths |= {".".join(takewhile(lambda step: step != "[]", path)) for path in reads_of(node)} - {""}
+        elif node["type"] == "subexpression" and node["children"][0].get("value") == "root":
+            self.paths |= {".".join(path) for child in node["children"][1:] for path in reads_of(child)}
+        else:
+            for child in node["children"]:
+                if isinstance(child, dict):
+                    self.noted(child, cur)
 
     def fetch(self, text: str, place: Place, cur: str, value: str, fault: int | None = None) -> None:
         """Put the value of an expression into a variable; a plain path of names keeps missing and null apart."""
@@ -88,6 +104,8 @@ class Body:
             put("except Fault as e:")
             put(f"    {value} = M; faults.append(({fault}, 'expression', None, str(e)))")
             return
+        if self.shape is None and cur == "rec":
+            self.paths.add(text)
         put(f"{value} = {cur}.get({names[0]!r}, M)")
         for name in names[1:]:
             put(f"if {value} is not M and {value} is not None: "
@@ -99,6 +117,8 @@ class Body:
 
     def template(self, text: str, place: Place, cur: str, value: str, index: int) -> None:
         template = compile_template(text, self.document.at(*place), mode="value", shape=self.shape)
+        if self.shape is None and cur == "rec":
+            self.paths |= template.reads
         name = self.constant(template, "template")
         self.writer.put("try:")
         self.writer.put(f"    {value} = {name}.render({cur}, env)")

@@ -277,7 +277,7 @@ def money_of(amount: JSON, currency: JSON, minor: bool) -> dict[str, JSON]:
         raise CastFault(f"an amount needs its currency as an ISO code, got {shown(currency)}")
     number = Decimal(amount) if amount.__class__ is int else to_decimal(amount)
     if minor:
-        digits = minor_digits(currency)
+        digits = _digits(currency)
         exact = number.scaleb(-digits, context=EXACT)
         number = exact.quantize(_step(digits), context=EXACT)
         if number != exact:
@@ -287,7 +287,14 @@ def money_of(amount: JSON, currency: JSON, minor: bool) -> dict[str, JSON]:
 
 def minor_units(money: JSON) -> int:
     """The amount of `{amount, currency}` in the currency's smallest unit."""
-    return to_integer(to_decimal(money["amount"]).scaleb(minor_digits(money["currency"]), context=EXACT))
+    return to_integer(to_decimal(money["amount"]).scaleb(_digits(money["currency"]), context=EXACT))
+
+
+def _digits(currency: str) -> int:
+    try:
+        return minor_digits(currency)
+    except ValueError as error:
+        raise CastFault(f"an amount in the smallest unit cannot be scaled: {error}") from None
 
 
 def kind(value: JSON) -> str:

@@ -65,7 +65,7 @@ class Direction:
 class CompiledMapping:
     """A mapping bound to a connection's time zone and, outbound, to what its object describes.
 
-    reads: top-level names and dotted paths of the system's record that the inbound direction uses.
+    reads: dotted paths of the system's record that the inbound direction reads, or the outbound one writes.
     where, deleted, each, key: compiled from the mapping's own keys, None where it does not say them.
     """
 
@@ -108,7 +108,7 @@ def compile_inbound(document: Document, registry: Registry, *, zone: str = "UTC"
             name: compile_expression(text, document.at("sum", name), shape=shape)
             for name, text in (model.sum or {}).items()
         }
-    reads = {rule.reads for rule in body.rules} | {".".join(path) for path in body.unit.reads}
+    reads = set(body.paths)
     for expression in (compiled.where, compiled.deleted, compiled.each, *compiled.key):
         if expression is not None:
             reads |= {".".join(path) for path in expression.reads}
@@ -140,7 +140,7 @@ def compile_outbound(
     )
     direction = Direction(body.generate(), body.rules, body.slots, frozenset(body.clears))
     compiled = CompiledMapping(document.name, document, model, None, direction)
-    compiled.reads = tuple(sorted({".".join(path) for path in body.unit.reads} | {rule.path for rule in body.rules}))
+    compiled.reads = tuple(sorted(body.paths))
     compiled.uses_clock = "now" in body.unit.called
     _conditions(compiled, document)
     return compiled

@@ -20,7 +20,7 @@ from engine.compile.ownership import Ownership
 from engine.compile.rules import MISSING, Generated, build, key_text
 from engine.sdk.connector import ObjectInfo
 from engine.sdk.errors import Problem
-from engine.sdk.record import decode_json
+from engine.sdk.record import decode_json, same
 from engine.spec.mapping import FieldRule
 
 
@@ -31,7 +31,7 @@ class Outbound(Body):
         super().__init__(*args, **kwargs)
         self.info, self.ownership, self.role = info, ownership, role
         self.clears: set[str] = set()
-        self.written: dict[str, int] = {}
+        self.written: set[tuple[str, str]] = set()
 
     def generate(self) -> Generated:
         put = self.writer.put
@@ -48,7 +48,7 @@ class Outbound(Body):
         self.problems.raise_any()
         self.namespace.update(
             M=MISSING, CastFault=CastFault, Fault=(CastFault, FunctionFault), key_text=key_text,
-            scaled=scaled, minor_units=minor_units, assign=assign, decode_json=decode_json,
+            same=same, scaled=scaled, minor_units=minor_units, assign=assign, decode_json=decode_json,
         )  # fmt: skip
         return build("outbound", "rec, env, links, faults, part", self.writer, "out, once", self.namespace)
 
@@ -62,6 +62,9 @@ class Outbound(Body):
         if not self.runs_back(rule, path, place):
             return
         value, put = self.writer.name("v"), self.writer.put
+        if out is None or out in ("out", "once") or out.startswith("(once"):  # not within an element of a list
+            self.paths |= {path} if isinstance(path, str) else set(path or ())
+            self.paths |= {rule.currency} if rule.currency and plain_names(rule.currency) else set()
         put(f"{value} = {cur}.get({name!r}, M)")
         target = out or self.destination(rule, name, cur)
         put(f"if {value} is not M:")
@@ -179,7 +182,17 @@ class Outbound(Body):
         inner = target
         for name in names[:-1]:
             inner = f"{inner}.setdefault({name!r}, {{}})"
-        return f"{inner}[{names[-1]!r}] = {value}"
+        line = f"{inner}[{names[-1]!r}] = {value}"
+        if (target, path) not in self.written:
+            self.written.add((target, path))
+            return line
+        # a second rule writes this path, such as the currency of two amounts: they must agree; null leaves it
+        if value == "None":
+            return f"{inner}.setdefault({names[-1]!r}, None)"
+        held = f"{inner}.get({names[-1]!r})"
+        clash = f"{held} is not None and not same({held}, {value})"
+        fault = f"({self.index}, 'conflict', {value}, str([{held}, {value}]))"
+        return f"{clash} and faults.append({fault}); {line}"
 
     def steps(self, rule: FieldRule, index: int, place: Place, cur: str, value: str) -> list[str]:
         steps: list[str] = []
@@ -245,6 +258,7 @@ class Outbound(Body):
     def given(self, rule: FieldRule, name: str, place: Place) -> None:
         """A rule of `outbound`: written in the direction of sending, so nothing runs backwards."""
         index = self.begin(name, rule, place)
+        self.paths.add(name)
         put, value = self.writer.put, self.writer.name("v")
         depth = self.writer.depth
         if rule.when is not None:

@@ -39,8 +39,12 @@ class Ownership:
     owners: dict[str, Owner] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, document: Document) -> Ownership:
-        """Read `x-owner` of every field; a condition is an expression over the record before the change."""
+    def of(cls, document: Document, present: frozenset[str] | None = None) -> Ownership:
+        """Read `x-owner` of every field; a condition is an expression over the record before the change.
+
+        present: roles of the workspace's connections. Of several owners those that no connection has are passed
+        over, so that `[{role: expense}, {role: psa}]` is the expense system's, else the PSA's; the last one stays.
+        """
         owners: dict[str, Owner] = {}
         for name, sub in document.data.get("properties", {}).items():
             given = sub.get("x-owner")
@@ -51,6 +55,8 @@ class Ownership:
                 continue
             roles = []
             for number, one in enumerate(given):
+                if present is not None and one["role"] not in present and number < len(given) - 1:
+                    continue
                 when = one.get("when")
                 at = document.at("properties", name, "x-owner", number, "when")
                 roles.append((one["role"], compile_expression(when, at) if when else None))

@@ -36,7 +36,10 @@ class Registry:
     def schema(self, entity: str, at: Position | None = None) -> CompiledSchema:
         if entity not in self._schemas:
             document = self.document("schema", entity, at)
-            self._schemas[entity] = compile_schema(document, lambda name, where: self.document("schema", name, where))
+            roles = frozenset(("shared", *self.workspace.roles()))
+            self._schemas[entity] = compile_schema(
+                document, lambda name, where: self.document("schema", name, where), roles
+            )
         return self._schemas[entity]
 
     def shape(self, entity: str, at: Position | None = None) -> Shape:

@@ -125,11 +125,13 @@ def _types(kind: Any) -> str:
     return " or ".join(names.get(str(one), str(one)) for one in kind.types)
 
 
-def compile_schema(document: Document, resolve: Callable[[str, Position], Document]) -> CompiledSchema:
-    """Bundle a schema with the schemas that it names, and read its annotations."""
+def compile_schema(
+    document: Document, resolve: Callable[[str, Position], Document], roles: frozenset[str] | None = None
+) -> CompiledSchema:
+    """Bundle a schema with the schemas that it names, and read its annotations. roles: those that connections have."""
     bundle = bundled(document, resolve)
     properties = bundle.get("properties", {})
-    compiled = CompiledSchema(document.name, document, bundle, Ownership.of(document))
+    compiled = CompiledSchema(document.name, document, bundle, Ownership.of(document, roles))
     compiled.match = tuple(
         tuple(rule["fields"] if isinstance(rule, dict) else rule) for rule in document.data.get("x-match", ())
     )

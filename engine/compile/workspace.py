@@ -8,7 +8,7 @@ from typing import Any
 from engine.compile.mapping import compile_inbound, compile_outbound
 from engine.compile.registry import Registry
 from engine.compile.sync import compile_sync
-from engine.sdk.errors import Position, Problem, Problems, SpecError, nearest, unknown_name
+from engine.sdk.errors import Position, Problem, Problems, SpecError, in_order, nearest, unknown_name
 from engine.spec.load import Document
 from engine.spec.process import ProcessFlow
 from engine.spec.reconcile import ReconcileFlow
@@ -36,7 +36,7 @@ def problems_of(workspace: Workspace, names: Iterable[str] = ()) -> list[Problem
         problems.extend([unknown_name("document", name, [n for kind in KINDS for n in workspace.names(kind)], None)])
     if not wanted:
         problems.extend(_roles(workspace, registry))
-    return sorted(set(problems.found), key=lambda one: (str(one.at or ""), one.code, one.message))
+    return in_order(problems.found)
 
 
 def _try(problems: Problems, make: Callable[[], Any]) -> Any:
@@ -185,7 +185,7 @@ def _connections(workspace: Workspace) -> Iterator[Problem]:
 
 def _roles(workspace: Workspace, registry: Registry) -> Iterator[Problem]:
     """Roles that own fields of entities in use, and that no connection has."""
-    roles = {workspace.connection(name).role for name in workspace.settings.connections if _named(workspace, name)}
+    roles = workspace.roles()
     entities = set()
     for name in workspace.names("flow", own=True):
         try:
@@ -203,7 +203,3 @@ def _roles(workspace: Workspace, registry: Registry) -> Iterator[Problem]:
             yield Problem(
                 "E356", f"no connection has the role {role!r}, which owns fields of {entity!r}", document.at(), hint
             )
-
-
-def _named(workspace: Workspace, name: str) -> bool:
-    return isinstance(workspace.settings.connections[name].get("connector"), str)

@@ -98,11 +98,12 @@ class RunEnv:
             rate = None if not inverse else EXACT.divide(Decimal(1), inverse)
         if rate is None:
             raise FunctionFault(f"no rate from {source} to {currency} on {day} is known")
-        amount = EXACT.multiply(Decimal(money["amount"]), rate)
-        return {
-            "amount": amount.quantize(Decimal(1).scaleb(-minor_digits(currency)), context=EXACT),
-            "currency": currency,
-        }
+        try:
+            unit = Decimal(1).scaleb(-minor_digits(currency))
+        except ValueError as error:
+            raise FunctionFault(f"nothing is converted to it: {error}") from None
+        amount = EXACT.multiply(Decimal(money["amount"]), rate).quantize(unit, context=EXACT)
+        return {"amount": amount, "currency": currency}
 
     def _rate(self, source: str, target: str, day: str) -> Decimal | None:
         if self._rates is None:

@@ -147,5 +147,6 @@ CODES: dict[str, str] = {
     "X910": "a feature is not there yet",
     "X911": "it exists already",
     "X912": "a sample cannot be read",
+    "X913": "the operating system refused a file",
     "X999": "a fault of crosswalk itself",
 }

@@ -145,7 +145,12 @@ class Problems:
     def raise_any(self, kind: type[CrosswalkError] = SpecError) -> None:
         """Raise all problems found as one error; nothing where there is none."""
         if self.found:
-            raise kind(sorted(set(self.found), key=_order))
+            raise kind(in_order(self.found))
+
+
+def in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """Each problem once, by file, line and column."""
+    return sorted(set(problems), key=_order)
 
 
 def _order(problem: Problem) -> tuple[Any, ...]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -101,9 +102,38 @@ def model_class(kind: str, data: Any) -> type[BaseModel] | None:
     return None
 
 
+def content(path: Path, shown: str) -> bytes:
+    """A file's bytes. Raises SpecError E100 where the system does not give them."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _unreadable(error, shown) from None
+
+
+def yaml_below(folder: Path, shown: str) -> Iterator[Path]:
+    """Every `*.yaml` below a folder, in no order; none where it does not exist.
+
+    Raises SpecError E100 for a folder that cannot be looked into: it is not an empty one.
+    """
+
+    def refused(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            place = Path(error.filename).relative_to(folder).as_posix()
+            raise _unreadable(error, shown if place == "." else f"{shown}/{place}")
+
+    for place, _, files in os.walk(folder, onerror=refused):
+        yield from (Path(place) / name for name in files if name.endswith(".yaml"))
+
+
+def _unreadable(error: OSError, shown: str) -> SpecError:
+    why = (error.strerror or type(error).__name__).lower()
+    hint = "give yourself the right to read it, or move it away"
+    return SpecError(Problem("E100", f"it cannot be read: {why}", Position(shown), hint))
+
+
 def load_document(path: Path, shown: str, kind: str, name: str, origin: str, parent: Parent) -> Document:
     """Read, extend and validate one document. Raises SpecError with every fault in it."""
-    data, positions = read_yaml(path.read_bytes(), shown)
+    data, positions = read_yaml(content(path, shown), shown)
     if not isinstance(data, dict):
         raise SpecError(Problem("E141", "a document is a mapping", positions.at(), f"start with `{kind}: {name}`"))
     parents: tuple[str, ...] = ()

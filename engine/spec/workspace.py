@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-import engine
 from engine.sdk.config import Config, Duration
 from engine.sdk.errors import Position, Problem, Problems, SpecError, UsageError, nearest, unknown_name
+from engine.sdk.library import library_folder
 from engine.spec.about import About
 from engine.spec.connection import (
     Sandbox,
@@ -24,7 +24,7 @@ from engine.spec.connection import (
     revealed,
 )
 from engine.spec.faults import problems_of
-from engine.spec.load import FOLDERS, Document, load_document
+from engine.spec.load import FOLDERS, Document, content, load_document, yaml_below
 from engine.spec.source import Positions, read_yaml
 
 SETTINGS = "crosswalk.yaml"
@@ -91,12 +91,6 @@ class ConnectionInfo:
         return self.name == RESERVED
 
 
-def library_folder() -> Path:
-    """The built-in library: the repository's folders, or the copy inside the installed package."""
-    inside = Path(engine.__file__).parent / "library"
-    return inside if (inside / "schemas").is_dir() else Path(engine.__file__).parent.parent
-
-
 def find_folder(start: Path) -> Path:
     """The nearest parent with `crosswalk.yaml`. Raises UsageError X901."""
     for folder in (start, *start.parents):
@@ -126,7 +120,7 @@ class Workspace:
         folder = (folder or find_folder(Path.cwd())).resolve()
         if not (folder / SETTINGS).is_file():
             raise UsageError(Problem("X901", f"there is no {SETTINGS} in that folder", None, "run `crosswalk init`"))
-        data, positions = read_yaml((folder / SETTINGS).read_bytes(), SETTINGS)
+        data, positions = read_yaml(content(folder / SETTINGS, SETTINGS), SETTINGS)
         problems = Problems()
         if not isinstance(data, dict) or next(iter(data), None) != "crosswalk":
             raise SpecError(Problem("E145", "the workspace's first key is `crosswalk: 1`", positions.at(), "add it"))
@@ -184,7 +178,7 @@ class Workspace:
 
     def _files(self, root: Path, kind: str) -> Iterator[tuple[str, Path]]:
         base = self._base(root, kind)
-        for path in sorted(base.rglob("*.yaml")):
+        for path in sorted(yaml_below(base, FOLDERS[kind])):
             name = path.relative_to(base).with_suffix("").as_posix()
             if kind == "mapping" and name.startswith("tables/"):
                 continue
@@ -254,6 +248,11 @@ class Workspace:
         if not isinstance(connector, str):
             raise SpecError(Problem("E141", "`connector` is missing", place, "add `connector:`"))
         return ConnectionInfo(name, data.get("role") or name, data.get("timezone") or "UTC", connector, place)
+
+    def roles(self) -> set[str]:
+        """Roles that connections have; connections without a connector's name are faults told elsewhere."""
+        given = self.settings.connections
+        return {self.connection(name).role for name in given if isinstance(given[name].get("connector"), str)}
 
     def connector_kind(self, name: str, at: Position | None) -> tuple[Any, Document | None]:
         """The connector's class, and its manifest where it is one."""

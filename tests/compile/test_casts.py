@@ -51,6 +51,14 @@ def test_minor_units_go_there_and_back(cents: int, currency: str) -> None:
     assert casts.minor_units(money) == cents
 
 
+@pytest.mark.parametrize("currency", ["XAU", "XXX", "DEM", "ANG", "QQQ"])
+def test_an_amount_in_the_smallest_unit_of_no_currency_is_refused_not_guessed(currency: str) -> None:
+    with pytest.raises(casts.CastFault, match=currency):
+        casts.money_of(100, currency, True)
+    with pytest.raises(casts.CastFault, match=currency):
+        casts.minor_units({"amount": Decimal("1.00"), "currency": currency})
+
+
 @given(st.integers(0, 100_000))
 def test_minutes_to_hours_and_back_is_the_same_minute(minutes: int) -> None:
     assert exact_pair(Fraction(1, 60), (4, 0)) and not exact_pair(Fraction(1, 60), (1, 0))

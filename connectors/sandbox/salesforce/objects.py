@@ -29,6 +29,8 @@ OBJECTS: dict[str, dict[str, Field]] = {
         Field("ParentId", "reference", 18, to="Account", children="ChildAccounts"),
         Field("BillingStreet", "textarea"), Field("BillingCity", length=40), Field("BillingState", length=80),
         Field("BillingPostalCode", length=20), Field("BillingCountry", length=80), Field("Industry", length=40),
+        Field("ShippingStreet", "textarea"), Field("ShippingCity", length=40), Field("ShippingState", length=80),
+        Field("ShippingPostalCode", length=20), Field("ShippingCountry", length=80),
         Field("Website", "url"), Field("Phone", "phone", 40), _LONG, Field("ERP_Id__c", length=32, external=True),
         Field("Tax_Id__c", length=32), Field("Payment_Terms__c", length=40), Field("Region__c", length=40),
         Field("Status__c", "picklist", values=("Prospect", "Active", "On Hold", "Inactive")), Field("Credit_Limit__c", "currency"),

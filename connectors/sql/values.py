@@ -44,6 +44,12 @@ _KINDS: list[tuple[Any, Kind]] = [
 ]  # fmt: skip
 
 
+MOST_EXACT = 2**53
+"""Every whole number up to here is one in floating point."""
+SHORT = 15
+"""Every decimal of so many digits comes back from floating point as it was (IEEE 754, DBL_DIG)."""
+
+
 class Unfit(ValueError):
     """A value that the column would not give back the same."""
 
@@ -128,6 +134,7 @@ class Writer:
         self.kind, self.column, self.dialect, self.zone = kind, column, dialect, zone
         self.write: To = getattr(self, f"_{kind}")
         self.length: int | None = getattr(column, "length", None) if isinstance(column, sql.String) else None
+        self._free = self.length is None
 
     def __call__(self, value: Any) -> Any:
         return None if value is None else self.write(value)
@@ -148,6 +155,12 @@ class Writer:
         return int(number)
 
     def _float(self, value: Any) -> Any:
+        kind = value.__class__
+        if kind is int and -MOST_EXACT <= value <= MOST_EXACT:
+            return value if self.dialect == "sqlite" else float(value)
+        if kind is Decimal and len(str(value)) <= SHORT and value.is_finite() and -99 < value.adjusted() < SHORT:
+            number = float(value)
+            return int(number) if self.dialect == "sqlite" and number.is_integer() else number
         exact = _number(value)
         number = float(exact)
         if Decimal(repr(number)) != exact:
@@ -213,6 +226,8 @@ class Writer:
         return text
 
     def _text(self, value: Any) -> str:
+        if self._free and value.__class__ is str and value.isascii() and "\0" not in value:
+            return str(value)
         text = value if isinstance(value, str) else as_text(value)
         if self.length is not None and len(text) > self.length:
             raise Unfit(f"has {len(text)} characters, the column takes {self.length}")

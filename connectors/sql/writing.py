@@ -84,18 +84,17 @@ class Writing:
         )
 
     def _row(self, fields: Fields) -> Fields:
-        row: Fields = {}
         writes, name = self.source.writes, ""
         try:
+            row: Fields = {}
             for name, value in fields.items():
-                row[name] = None if value is None else writes[name](value)
-                if value is None and name not in writes:
-                    raise KeyError(name)
+                write = writes[name]
+                row[name] = None if value is None else write(value)
+            return row
         except KeyError:
             raise Unfit(f"{self.source.name!r} has no column {name!r}: {nearest(name, writes)}") from None
         except (Unfit, ValueError, TypeError) as error:
             raise Unfit(f"{name}: {error}") from None
-        return row
 
     # ------------------------------------------------------------------ one transaction, or less
     def _batch(self, ready: list[Ready]) -> dict[str, Outcome]:

@@ -144,6 +144,8 @@ def _outward(
 
 def without_nulls(payload: Fields, before: Fields, clears: frozenset[str], path: str = "") -> Fields:
     """Null is sent once a value had been delivered, or where the rule says `on_null: clear`; else it is left out."""
+    if not any(value is None or value.__class__ is dict for value in payload.values()):
+        return payload
     found: Fields = {}
     for name, value in payload.items():
         here = f"{path}.{name}".strip(".")

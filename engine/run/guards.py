@@ -24,15 +24,15 @@ class Held(CrosswalkError):
         self.guard, self.reached = guard, reached
 
 
-def known_at_start(session: Session, plan: SyncPlan) -> int:
-    """Links known before the run: what changes and deletes are measured against."""
-    return max(
-        (
-            links.count(session.tx, target.connection, target.mapping.model.object or "", plan.schema.entity)
-            for target in plan.targets
-        ),
-        default=0,
-    )
+def _known_at_start(session: Session, plan: SyncPlan) -> int:
+    """Links that other runs made: what changes and deletes are measured against. Counted when first asked for."""
+    if session.known_links is None:
+        with session.store.read() as tx:
+            session.known_links = max(
+                links.count(tx, one.connection, one.mapping.model.object or "", plan.schema.entity, but=session.run)
+                for one in plan.targets
+            )
+    return session.known_links
 
 
 def _over(session: Session, guard: str, limit: Decimal | None, part: int, whole: int) -> Decimal | None:
@@ -54,13 +54,16 @@ def judge_writes(session: Session, plan: SyncPlan, items: list[Item]) -> None:
                 updates += delivery.kind == "update" and delivery.counted != "deactivated"
     session.sent_deletes += deletes
     session.sent_updates += updates
-    guard, known = plan.flow.guard, session.known_links
+    guard = plan.flow.guard
     for name, limit, part in (
         ("deletes", guard.deletes, session.sent_deletes),
         ("changes", guard.changes, session.sent_updates),
     ):
+        if limit is None or part == 0:
+            continue
+        known = _known_at_start(session, plan)
         share = _over(session, name, limit, part, known)
-        if share is not None and limit is not None:
+        if share is not None:
             raise Held(name, share, f"guard `{name}: {limit:.0%}`: {part} of {known} known records ({share:.0%})")
 
 

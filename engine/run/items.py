@@ -148,6 +148,12 @@ class Counts:
             elif delivery.counted is not None:
                 counts[delivery.counted] += 1
 
+    def pass_by(self, unchanged: int, skipped: int) -> None:
+        """Count records that were read before, byte for byte, with the same logic."""
+        self.records["skipped"] += skipped
+        for counts in self.targets.values():
+            counts["unchanged"] += unchanged
+
     def as_json(self) -> dict[str, Any]:
         """The counts of the JSON contract: sums over targets, then records, then each target."""
         sums = {name: sum(target[name] for target in self.targets.values()) for name in COUNTS}

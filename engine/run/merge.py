@@ -21,10 +21,19 @@ EVERY = "*"
 """Provenance of all fields that have none of their own."""
 
 
+NEIGHBOURS = -3
+"""Native ids that differ in their last three characters only get ids that sort side by side."""
+
+
 def new_identity(entity: str, connection: str, object: str, native: str) -> str:
-    """The canonical id of a record at first sight: the same for the same record, whoever computes it."""
-    text = "\x1f".join((entity, connection, object, native))
-    return xxhash.xxh3_128_hexdigest(text.encode())
+    """The canonical id of a record at first sight: the same for the same record, whoever computes it.
+
+    32 hex digits: 6 of the native id's beginning, so that records made one after the other lie on the same pages
+    of the state's indexes, and 26 of the whole.
+    """
+    space = "\x1f".join((entity, connection, object, ""))
+    near = xxhash.xxh3_64_hexdigest((space + native[:NEIGHBOURS]).encode())
+    return near[:6] + xxhash.xxh3_128_hexdigest((space + native).encode())[:26]
 
 
 def identify(session: Session, plan: SyncPlan, items: list[Item]) -> None:

@@ -6,7 +6,7 @@ A record with a problem leaves the line and is kept as an exception; a plan is t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from engine.compile.rules import LinkSlot
 from engine.compile.sync import SyncPlan
@@ -27,6 +27,10 @@ from engine.sdk.record import Record
 from engine.state import exceptions, inputs
 
 Slots = tuple[list[LinkSlot], dict[str, list[LinkSlot]]]
+Read = tuple[list[Record], str | None]
+"""Records, and the point up to which everything has come with them."""
+CHUNKS = 20
+"""Reads after which a batch closes, however little of it is new."""
 REPEATS = 3
 """How often records that were changed meanwhile, or woken by others, go through again in one run."""
 
@@ -38,12 +42,13 @@ def run_sync(session: Session, plan: SyncPlan, fence: int = 0) -> Counts:
     reading = Reading(session, plan)
     if not session.options.plan:
         resolve_in_doubt(session, plan)
-    for records, reached in _records(session, plan, reading):
-        with session.reading():
-            items = process(session, plan, make_items(session, plan, records), slots, totals)
-        finish_batch(session, plan, items, fence, reading.cursor(reached))
-        if session.cancelled.is_set():
-            return session.counts
+    for phase in _phases(session, plan, reading):
+        for items, reached in _gathered(session, plan, phase):
+            with session.reading():
+                process(session, plan, items, slots, totals)
+            finish_batch(session, plan, items, fence, reading.cursor(reached))
+            if session.cancelled.is_set():
+                return session.counts
     for _ in range(REPEATS):
         again, session.redo = session.redo, []
         if not again:
@@ -71,36 +76,57 @@ def prepare(session: Session, plan: SyncPlan) -> tuple[Slots, dict[str, Total]]:
     with session.reading() as tx:
         session.seen = inputs.preload(tx, plan.name)
         session.live = exceptions.live_keys(tx, plan.name)
-        session.known_links = guards.known_at_start(session, plan)
         totals = open_totals(session, plan)
     return (source, targets), totals
 
 
-def _records(session: Session, plan: SyncPlan, reading: Reading) -> Iterator[tuple[list[Record], str | None]]:
+def _phases(session: Session, plan: SyncPlan, reading: Reading) -> Iterator[Iterable[Read]]:
     """Exceptions that are due, then the source, then (complete sweeps) what is no longer there, then due ones again."""
     with session.reading():
         due = due_records(session, plan)
-    for chunk in due:
-        session.counts.records["read"] += len(chunk)
-        yield chunk, None
+    session.counts.records["read"] += sum(map(len, due))
+    yield [(chunk, None) for chunk in due]
     if session.options.replay:
         return
-    yield from reading
+    yield reading
     guards.judge_empty(session, plan, whole=reading.whole)
     if reading.whole and plan.flow.source.deletes == "sweep":
         with session.reading():
             missing = missing_records(session, plan, reading.keys)
-        yield from ((chunk, None) for chunk in missing)
+        yield ((chunk, None) for chunk in missing)
     if session.woken and not session.options.plan:
         with session.reading():
             due = due_records(session, plan)
-        yield from ((chunk, None) for chunk in due)
+        yield [(chunk, None) for chunk in due]
+
+
+def _gathered(session: Session, plan: SyncPlan, phase: Iterable[Read]) -> Iterator[tuple[list[Item], str | None]]:
+    """Full batches of records to work on: what was read before unchanged is counted and left out, so that a read in
+    which little is new costs few transactions. Every so many chunks a batch closes all the same, for the cursor."""
+    held: list[Item] = []
+    reached, chunks = None, 0
+    for records, upto in phase:
+        reached, chunks = upto or reached, chunks + 1
+        with session.reading():
+            items = make_items(session, plan, records)
+            twins(items)  # two records with one key in one read
+            skip_unchanged(session, plan, items)  # byte for byte as before, with the same logic
+        troubled = {key for key, _, _ in session.live}
+        left = [one for one in items if one.ended not in ("unchanged", "skipped") or one.key in troubled]
+        before = sum(one.ended == "unchanged" and one.key not in troubled for one in items)
+        session.counts.pass_by(before, len(items) - len(left) - before)
+        held += left
+        if len(held) >= plan.flow.policy.batch or chunks >= CHUNKS or session.cancelled.is_set():
+            twins(held)
+            yield held, reached
+            held, reached, chunks = [], None, 0
+    if held or reached:
+        twins(held)
+        yield held, reached
 
 
 def process(session: Session, plan: SyncPlan, items: list[Item], slots: Slots, totals: dict[str, Total]) -> list[Item]:
     """Everything up to the point where something would be sent."""
-    twins(items)  # two records with one key in one read
-    skip_unchanged(session, plan, items)  # byte for byte as before, with the same logic
     map_items(session, plan, items, slots[0])  # source shape → canonical
     drop_unwanted(session, plan, items)  # faults in records that `where` leaves out are nobody's
     judge_faults(session, plan, items)
@@ -142,6 +168,8 @@ def run_items(
 ) -> None:
     """The line for items at hand: records changed meanwhile, replays."""
     with session.reading():
+        twins(items)
+        skip_unchanged(session, plan, items)
         process(session, plan, items, slots, totals)
     finish_batch(session, plan, items, fence, None)
 

@@ -39,34 +39,30 @@ def get(tx: Tx, entity: str, ids: Iterable[str]) -> dict[str, Stored]:
 
 def put(tx: Tx, entity: str, changes: Sequence[Change], run: str) -> set[str]:
     """Write new versions over the expected ones; the ids that somebody else changed meanwhile."""
-    at, lost = instant(), set()
-    fresh = [one for one in changes if one.expected == 0]
-    known = get(tx, entity, [one.id for one in changes]) if changes else {}
-    rows = []
-    for one in fresh:
-        if one.id in known:
-            lost.add(one.id)
-        else:
-            rows.append((entity, one.id, 1, one.data, one.provenance, int(one.deleted), at, run))
-    tx.many(
+    at = instant()
+    fresh = [
+        (entity, one.id, 1, one.data, one.provenance, int(one.deleted), at, run) for one in changes if one.expected == 0
+    ]
+    made = tx.many(
         "INSERT INTO canonical (entity, id, version, data, provenance, deleted, changed_at, run) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        rows,
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        fresh,
     )
-    updates = []
-    for one in changes:
-        if one.expected:
-            standing = known.get(one.id)
-            if standing is None or standing.version != one.expected:
-                lost.add(one.id)
-            else:
-                updates.append((one.data, one.provenance, int(one.deleted), at, run, entity, one.id, one.expected))
-    tx.many(
+    updates = [
+        (one.data, one.provenance, int(one.deleted), at, run, entity, one.id, one.expected)
+        for one in changes
+        if one.expected
+    ]
+    written = made + tx.many(
         "UPDATE canonical SET data = ?, provenance = ?, deleted = ?, changed_at = ?, run = ?, version = version + 1 "
         "WHERE entity = ? AND id = ? AND version = ?",
         updates,
     )
-    return lost
+    if written == len(changes):  # the usual case
+        return set()
+    ids = [one.id for one in changes]
+    sql = "SELECT id FROM canonical WHERE entity = ? AND changed_at = ? AND run = ? AND id IN (…)"
+    return set(ids) - {row[0] for row in tx.by_keys(sql, (entity, at, run), ids)}
 
 
 def scan(tx: Tx, entity: str, *, since: str = "") -> Iterator[Stored]:

@@ -23,20 +23,21 @@ PRELOAD = 100_000
 
 
 def preload(tx: Tx, flow: str) -> dict[str, Seen] | None:
-    """Everything that a flow has seen, slimmed (no keys, ids as ''); None where that is too much to hold."""
-    row = tx.one("SELECT count(*) FROM inputs WHERE flow = ?", (flow,))
-    if row is not None and row[0] > PRELOAD:
+    """Everything that a flow has seen, slimmed (see `slim`); None where that is too much to hold."""
+    if count(tx, flow) > PRELOAD:
         return None
-    logics: dict[bytes, bytes] = {}
-    found: dict[str, Seen] = {}
-    for key, hash, logic, id, modified in tx.stream(_SELECT, (flow,)):
-        logic = logics.setdefault(bytes(logic), bytes(logic))
-        found[key] = slim(Seen(key, bytes(hash), logic, id, modified))
-    return found
+    shared: dict[bytes, bytes] = {}
+    sql = (
+        "SELECT key, hash, logic, CASE WHEN canonical_id IS NULL THEN 0 ELSE 1 END, modified FROM inputs WHERE flow = ?"
+    )
+    return {
+        key: Seen("", bytes(hash), shared.setdefault(bytes(logic), bytes(logic)), "" if linked else None, modified)
+        for key, hash, logic, linked, modified in tx.stream(sql, (flow,))
+    }
 
 
 def slim(seen: Seen) -> Seen:
-    """Without what a large dictionary need not hold twice: the key, and the id itself."""
+    """Without what the caller need not hold twice: the key, and the id itself."""
     return Seen("", seen.hash, seen.logic, None if seen.canonical_id is None else "", seen.modified)
 
 

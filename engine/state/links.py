@@ -131,10 +131,10 @@ def of_native(tx: Tx, connection: str, native_id: str) -> list[Link]:
     return [Link(*row) for row in tx.rows(sql, (connection, native_id))]
 
 
-def count(tx: Tx, connection: str, object: str, entity: str) -> int:
-    """Live links of one object."""
+def count(tx: Tx, connection: str, object: str, entity: str, *, but: str = "") -> int:
+    """Live links of one object, without those that the run `but` made."""
     row = tx.one(
-        "SELECT count(*) FROM links WHERE connection = ? AND object = ? AND entity = ? AND state = 'live'",
-        (connection, object, entity),
+        "SELECT count(*) FROM links WHERE connection = ? AND object = ? AND entity = ? AND state = 'live' AND run <> ?",
+        (connection, object, entity, but),
     )
     return int(row[0]) if row else 0

@@ -53,7 +53,9 @@ class Tx:
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """All rows of a query."""
-        return [tuple(row) for row in self.connection.exec_driver_sql(self._sql(sql), tuple(values))]
+        result = self.connection.exec_driver_sql(self._sql(sql), tuple(values))
+        with closing(result):  # the driver's own tuples: nothing here needs names
+            return list(result.cursor.fetchall())
 
     def stream(self, sql: str, values: Sequence[Any] = ()) -> Iterator[Row]:
         """Rows one by one, without holding them all."""
@@ -61,8 +63,8 @@ class Tx:
             self._sql(sql), tuple(values), execution_options={"stream_results": True}
         )
         with closing(result):
-            for row in result:
-                yield tuple(row)
+            for found in result.partitions(CHUNK):
+                yield from found
 
     def one(self, sql: str, values: Sequence[Any] = ()) -> Row | None:
         """The first row, or None."""
@@ -73,10 +75,11 @@ class Tx:
         """A statement; the number of rows that it changed."""
         return self.connection.exec_driver_sql(self._sql(sql), tuple(values)).rowcount
 
-    def many(self, sql: str, rows: Sequence[Row]) -> None:
-        """One statement for many rows of values."""
-        if rows:
-            self.connection.exec_driver_sql(self._sql(sql), list(rows))
+    def many(self, sql: str, rows: Sequence[Row]) -> int:
+        """One statement for many rows of values; the number of rows that it changed in all."""
+        if not rows:
+            return 0
+        return self.connection.exec_driver_sql(self._sql(sql), list(rows)).rowcount
 
     def tried(self, sql: str, rows: Sequence[Row]) -> bool:
         """Like `many`, but where a unique index objects nothing of it happens; whether it went through."""

@@ -20,7 +20,7 @@ from tests.run.test_sync import SCHEMA
 
 FILES = {
     "schemas/firm.yaml": SCHEMA + "required: [name]\nproperties: { name: { type: string } }\n",
-    "connectors/kantata.yaml": "connector: kantata\nextends: kantata\nobjects: { workspace_groups: { late: 0s, index: 0s } }\n",
+    "connectors/kantata.yaml": "connector: kantata\nextends: kantata\nobjects: { workspace_groups: { late: 2s, index: 1s } }\n",
     "mappings/src/firms.yaml": "mapping: src/firms\nobject: firms\nentity: firm\nfields: { name: name }\n",
     "mappings/psa/firms.yaml": "mapping: psa/firms\nobject: workspace_groups\nentity: firm\nfields: { name: name }\noutbound: { company: { value: true, on: create } }\n",
     "flows/firms.yaml": "flow: firms\nkind: sync\nentity: firm\nsource: { connection: src, mapping: src/firms }\ntargets: [{ connection: psa, mapping: psa/firms }]\n",
@@ -93,7 +93,7 @@ def test_an_answer_lost_after_or_before_the_commit_makes_no_second_record_and_lo
     assert second["created"] == 0 and second["waiting"] == 6, (
         "nothing is sent again before the target had time to finish"
     )
-    time.sleep(1.1)
+    time.sleep(4.1)
     last = run()
     assert last["waiting"] == 0 and last["quarantined"] == 0
     assert made(sandbox) == everybody()

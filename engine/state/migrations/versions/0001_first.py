@@ -1,13 +1,263 @@
-"""The first version: every table as `tables.py` had it then."""
+"""The first version: every table as it was then. Never changed; a later shape is a later migration."""
 
 from __future__ import annotations
 
 from alembic import op
-
-from engine.state.tables import metadata
+from sqlalchemy import Column, Index, Integer, LargeBinary, MetaData, String, Table, Text, text
 
 revision = "0001"
 down_revision = None
+metadata = MetaData()
+Id, Name, Instant = String(64), String(200), String(32)
+Native = String(500)
+
+
+def _table(name: str, *columns: Column[object] | Index, comment: str, in_key: bool = False) -> Table:
+    """in_key: SQLite keeps the rows in the primary key itself, which halves what writing a short row touches."""
+    return Table(name, metadata, *columns, comment=comment, sqlite_with_rowid=not in_key)
+
+
+links = _table(
+    "links",
+    Column("native_id", Native, primary_key=True, comment="as text; composite ones a JSON array"),
+    Column("connection", Name, primary_key=True),
+    Column("entity", Name, primary_key=True),
+    Column("object", Name, primary_key=True),
+    Column("canonical_id", Id, nullable=False),
+    Column("part", Name, nullable=False, server_default=""),
+    Column("state", String(16), nullable=False, comment="live, deleted"),
+    Column("run", Id, nullable=False),
+    Index("links_by_canonical", "canonical_id", "connection", "entity", "object", "part",
+          text("(CASE state WHEN 'live' THEN '' ELSE native_id END)"), unique=True),
+    comment="native id ↔ canonical id; unique both ways among live ones",
+    in_key=True,
+)  # fmt: skip
+canonical = _table(
+    "canonical",
+    Column("entity", Name, primary_key=True),
+    Column("id", Id, primary_key=True),
+    Column("version", Integer, nullable=False, comment="counts changes; compare-and-set"),
+    Column("data", LargeBinary, nullable=False),
+    Column("provenance", LargeBinary, nullable=False, comment="field → [role, connection, source version]"),
+    Column("deleted", Integer, nullable=False, server_default="0"),
+    Column("changed_at", Instant, nullable=False),
+    Column("run", Id, nullable=False),
+    Index("canonical_changed", "entity", "changed_at"),
+    comment="latest canonical version of each record",
+)
+matches = _table(
+    "matches",
+    Column("entity", Name, primary_key=True),
+    Column("rule", Integer, primary_key=True),
+    Column("digest", LargeBinary(16), primary_key=True),
+    Column("id", Id, primary_key=True),
+    Index("matches_by_record", "entity", "id"),
+    comment="values of x-match rules",
+    in_key=True,
+)
+ledger = _table(
+    "ledger",
+    Column("canonical_id", Id, primary_key=True),
+    Column("connection", Name, primary_key=True),
+    Column("object", Name, primary_key=True),
+    Column("mapping", Name, primary_key=True),
+    Column("part", Name, primary_key=True, server_default=""),
+    Column("hash", LargeBinary(16), nullable=False),
+    Column("fields", LargeBinary, nullable=False, comment="payload last delivered"),
+    Column("native_id", Native),
+    Column("version", Name, comment="the target's own version, for conditional writes"),
+    Column("revision", Integer, nullable=False, comment="counts deliveries"),
+    Column("generation", Integer, nullable=False, comment="counts deliberate re-creates"),
+    Column("state", String(16), nullable=False, comment="delivered, deleted, deactivated"),
+    comment="what each target last got",
+    in_key=True,
+)
+inputs = _table(
+    "inputs",
+    Column("flow", Name, primary_key=True),
+    Column("key", Native, primary_key=True),
+    Column("hash", LargeBinary(16), nullable=False, comment="of the raw record"),
+    Column("logic", LargeBinary(16), nullable=False, comment="digest of the documents that handled it"),
+    Column("canonical_id", Id, comment="null: the flow's `where` left it out"),
+    Column("modified", Name),
+    Column("run", Id, nullable=False),
+    comment="what each flow last read of a record",
+    in_key=True,
+)
+kept_inputs = _table(
+    "kept_inputs",
+    Column("flow", Name, primary_key=True),
+    Column("key", Native, primary_key=True),
+    Column("at", Instant, primary_key=True),
+    Column("raw", LargeBinary, nullable=False),
+    comment="raw inputs kept for replay",
+)
+operations = _table(
+    "operations",
+    Column("op_key", Id, primary_key=True),
+    Column("run", Id, nullable=False),
+    Column("flow", Name, nullable=False),
+    Column("target", Name, nullable=False),
+    Column("connection", Name, nullable=False),
+    Column("object", Name, nullable=False),
+    Column("canonical_id", Id, nullable=False),
+    Column("part", Name, nullable=False, server_default=""),
+    Column("kind", String(16), nullable=False),
+    Column("state", String(16), nullable=False, comment="planned sent in_doubt confirmed refused dropped"),
+    Column("class", String(1), nullable=False),
+    Column("idempotency_key", Name),
+    Column("body", LargeBinary, nullable=False),
+    Column("fence", Integer, nullable=False, server_default="0"),
+    Column("send_by", Instant),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("native_id", Native),
+    Column("response", LargeBinary),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    Index("operations_open", "connection", "object", "canonical_id", "part", unique=True,
+          sqlite_where=text("state in ('planned', 'sent', 'in_doubt')"),
+          postgresql_where=text("state in ('planned', 'sent', 'in_doubt')")),
+    Index("operations_by_state", "state", "updated_at"),
+    comment="intent journal: one row a write, before it leaves",
+)  # fmt: skip
+exceptions = _table(
+    "exceptions",
+    Column("id", Id, primary_key=True),
+    Column("flow", Name, nullable=False),
+    Column("run", Id, nullable=False),
+    Column("entity", Name, nullable=False),
+    Column("key", Native, nullable=False, comment="the record's native id at its source"),
+    Column("canonical_id", Id),
+    Column("target", Name, nullable=False, server_default="", comment="empty: no target in particular"),
+    Column("part", Name, nullable=False, server_default=""),
+    Column("stage", String(16), nullable=False),
+    Column("class", String(32), nullable=False),
+    Column("code", String(8), nullable=False),
+    Column("message", Text, nullable=False),
+    Column("hint", Text, nullable=False, server_default=""),
+    Column("at", Text, comment="file:line:column of the rule"),
+    Column("queue", Name),
+    Column("state", String(16), nullable=False, comment="open waiting due closed discarded superseded"),
+    Column("fingerprint", String(32), nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="1"),
+    Column("opened_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    Column("until", Instant, comment="waiting: when it stops waiting"),
+    Column("closed_at", Instant),
+    Column("closed_how", Name),
+    Column("modified", Name),
+    Column("logic", LargeBinary(16)),
+    Column("raw", LargeBinary),
+    Column("canonical", LargeBinary),
+    Column("payload", LargeBinary),
+    Index("exceptions_live", "flow", "key", "target", "part", unique=True,
+          sqlite_where=text("state in ('open', 'waiting', 'due')"),
+          postgresql_where=text("state in ('open', 'waiting', 'due')")),
+    Index("exceptions_by_state", "state", "flow"),
+    comment="records that left the line, with everything needed to try again",
+)  # fmt: skip
+exception_reads = _table(
+    "exception_reads",
+    Column("exception", Id, primary_key=True),
+    Column("entity", Name, primary_key=True),
+    Column("key", Native, primary_key=True, comment="canonical id, or connection:native id"),
+    Index("exception_reads_by_key", "entity", "key"),
+    comment="what an exception waits for: a change there tries it again",
+)
+refs = _table(
+    "refs",
+    Column("entity", Name, primary_key=True),
+    Column("id", Id, primary_key=True),
+    Column("field", Name, primary_key=True),
+    Column("to_id", Id, primary_key=True),
+    Index("refs_to", "to_id", "entity"),
+    comment="canonical references, for `refresh`",
+    in_key=True,
+)
+history = _table(
+    "history",
+    Column("entity", Name, primary_key=True),
+    Column("id", Id, primary_key=True),
+    Column("field", Name, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("old", LargeBinary),
+    Column("new", LargeBinary),
+    Column("at", Instant, nullable=False),
+    Column("source", Name, nullable=False),
+    Column("run", Id, nullable=False),
+    comment="every change of an `x-history` field",
+)
+runs = _table(
+    "runs",
+    Column("id", Id, primary_key=True),
+    Column("flow", Name, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("state", String(16), nullable=False, comment="running succeeded partial failed held skipped cancelled"),
+    Column("trigger", Name, nullable=False),
+    Column("options", LargeBinary, nullable=False),
+    Column("counts", LargeBinary, nullable=False),
+    Column("held_because", Text),
+    Column("error", LargeBinary),
+    Column("logic", LargeBinary(16)),
+    Column("started_at", Instant, nullable=False),
+    Column("finished_at", Instant),
+    Index("runs_by_flow", "flow", "started_at"),
+    comment="one row a run",
+)
+logic = _table(
+    "logic",
+    Column("digest", LargeBinary(16), primary_key=True),
+    Column("documents", LargeBinary, nullable=False),
+    Column("first_seen", Instant, nullable=False),
+    comment="resolved documents that runs are pinned to",
+)
+cursors = _table(
+    "cursors",
+    Column("flow", Name, primary_key=True),
+    Column("partition", Name, primary_key=True, server_default=""),
+    Column("position", LargeBinary, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    comment="how far each flow has read",
+)
+units = _table(
+    "units",
+    Column("id", Id, primary_key=True),
+    Column("run", Id, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("lane", String(16), nullable=False),
+    Column("state", String(16), nullable=False, comment="ready leased done failed"),
+    Column("due", Instant, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("payload", LargeBinary, nullable=False),
+    Index("units_ready", "state", "due"),
+    comment="work that an executor is woken for",
+)
+leases = _table(
+    "leases",
+    Column("name", Name, primary_key=True),
+    Column("owner", Name, nullable=False),
+    Column("fence", Integer, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    comment="who may work on what; judged in database time",
+)
+audit = _table(
+    "audit",
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("at", Instant, nullable=False),
+    Column("actor", Name, nullable=False),
+    Column("action", Name, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("detail", LargeBinary, nullable=False),
+    Column("chain", LargeBinary(32), nullable=False, comment="SHA-256 over the row and the chain before it"),
+    comment="append-only",
+)
+facts = _table(
+    "facts",
+    Column("name", Name, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+    comment="small facts of the installation: refresh positions, schema locks",
+)
 
 
 def upgrade() -> None:

@@ -7,6 +7,7 @@ A request that may have reached the system and has no answer raises with `sent=T
 from __future__ import annotations
 
 import random
+import ssl
 import threading
 import time
 import zlib
@@ -23,7 +24,11 @@ from urllib3.exceptions import (
     MaxRetryError,
     NameResolutionError,
     NewConnectionError,
+    ProtocolError,
     SSLError,
+)
+from urllib3.exceptions import (
+    TimeoutError as TimeoutFault,
 )
 
 from engine.sdk.config import ConnectionConfig, Rate
@@ -155,7 +160,9 @@ class HttpClient:
             return self._read(response, end)
 
     def _unanswered(self, trouble: Any, code: str, message: str, *, sent: bool) -> Unanswered:
-        hints = {"C510": "see that the address is right and the system runs", "C512": "see the system's certificate"}
+        hints = {"C510": "see that the address is right and the system runs", "C512": "see the address and the system's certificate",
+                 "C514": "ask for less at once, or see what stands before the system", "C515": "nothing was sent: run it again",
+                 "C516": "see that the address is the API's, and not a page for people"}  # fmt: skip
         return Unanswered(
             trouble,
             Problem(code, f"connection {self.name!r}: {message}", None, hints.get(code, "try again")),
@@ -219,8 +226,17 @@ class HttpClient:
 
 def _why(error: Exception) -> str:
     """The end of a chain of errors, without addresses or credentials."""
-    reason = getattr(error, "reason", None) or error.__cause__ or error
-    text = type(reason).__name__ if not isinstance(reason, OSError) or not reason.strerror else reason.strerror
+    inner = next((one for one in error.args if isinstance(one, Exception)), error)
+    reason = getattr(error, "reason", None) or error.__cause__ or inner
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return reason.verify_message.lower()
+    if isinstance(reason, ssl.SSLError):
+        return str(reason.reason or "it does not speak TLS").replace("_", " ").lower()
+    if isinstance(error, ProtocolError) or isinstance(reason, ConnectionError):
+        return "connection refused" if isinstance(reason, ConnectionRefusedError) else "the connection broke off"
+    if isinstance(error, TimeoutError | TimeoutFault) or isinstance(reason, TimeoutError):
+        return "it took longer than `timeout`"
+    text = reason.strerror if isinstance(reason, OSError) and reason.strerror else type(reason).__name__
     return text.lower()
 
 

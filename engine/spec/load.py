@@ -228,7 +228,7 @@ def _with_rows(model: Any, path: Path, positions: Positions) -> Any:
     wrong = next((number for number, row in enumerate(rows, 2) if None in row or None in row.values()), None)
     if wrong:
         raise SpecError(Problem("E148", f"line {wrong} has another number of values than the first line",
-                                Position(model.file, wrong), "quote values that hold commas"))  # fmt: skip
+                                Position(f"{positions.file.rpartition('/')[0]}/{model.file}", wrong), "quote values that hold commas"))  # fmt: skip
     for name in [*model.columns, *model.key]:
         if name not in columns:
             raise SpecError(Problem("E148", f"{model.file} has no column {name!r}", at, nearest(name, columns)))

@@ -226,7 +226,7 @@ def test_numbers_are_equal_by_value_and_never_equal_text(make: Make) -> None:
     assert "no entry in `values` for true" in inward(inline, {"t": True})[1][0]
     folder = make(mapping("  code: { from: t, values: { 1: A, true: C } }\n"))
     assert (
-        "E103 mappings/sys/thing.yaml:5:35 the keys true and 1 (line 5) cannot stand side by side — use a table, whose cells may hold both"
+        "E103 mappings/sys/thing.yaml:5:36 the keys true and 1 (line 5) cannot stand side by side — use a table, whose cells may hold both"
         in [str(one) for one in problems_of(Workspace.open(folder))]
     )
 

@@ -15,7 +15,7 @@ from engine.compile.template import compile_template
 from engine.sdk.errors import Position, Problems, SpecError
 from engine.sdk.record import JSON, same
 from engine.spec.load import Document
-from engine.spec.mapping import FieldRule, Mapping
+from engine.spec.mapping import FieldRule, Given, Mapping
 
 Place = tuple[Any, ...]
 
@@ -130,6 +130,45 @@ class Body:
         index = self.tables(rule.lookup or "", self.document.at(*place, "lookup"))
         bound = index.bind(rule.column, rule.give, tuple(rule.by or ()), self.document.at(*place))
         return self.constant(bound, "table")
+
+    def from_table(self, rule: FieldRule, index: int, place: tuple[Any, ...], cur: str, value: str) -> list[str]:
+        found = self.writer.name("m")
+        table = self.table(rule, place)
+        at = self.inline(rule.at, (*place, "at"), cur) if rule.at else "None"
+        if rule.by:
+            keys = ", ".join(
+                f"{name!r}: {self.inline(text, (*place, 'by', name), cur)}" for name, text in rule.by.items()
+            )
+            get = f"{found}, why = {table}.pick({{{keys}}}, {at}, M)"
+        else:
+            get = f"{found}, why = {table}.give({value}, {at}, M)"
+        return [get, *self.on_missing(rule, index, value, found, "lookup", "why", value)]
+
+    def on_missing(
+        self,
+        rule: FieldRule,
+        index: int,
+        key: str,
+        found: str,
+        what: str,
+        detail: str,
+        value: str,
+        *,
+        back: bool = False,
+    ) -> list[str]:
+        """What follows where nothing was found: `value` becomes what the rule gives, or a fault is noted.
+
+        back: the rule runs backwards, and `on_missing: { value: x }` is one way.
+        """
+        choice = "quarantine" if back and isinstance(rule.on_missing, Given) else rule.on_missing
+        if choice == "clear":
+            return [f"{value} = None if {found} is M else {found}"]
+        if choice == "keep":
+            return [f"if {found} is not M: {value} = {found}"]
+        if isinstance(choice, Given):
+            return [f"{value} = {self.constant(choice.value)} if {found} is M else {found}"]
+        kind = choice if choice in ("wait", "later") else what
+        return [f"if {found} is M: faults.append(({index}, {kind!r}, {key}, {detail}))", f"{value} = {found}"]
 
     def transforms(self, rule: FieldRule, place: Place, *, cleaning: bool = False) -> list[str]:
         """Names of the functions that `transform` applies, in order; only cleaning ones on the way back."""

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from engine.cli.main import Context, common, pass_context
-from engine.cli.operate import _options, _show_plans, _show_runs
+from engine.cli.operate import options_of, show_plans, show_runs
 from engine.sdk.errors import Problem, UsageError, unknown_name
 from engine.sdk.record import Fields, decode_json
 
@@ -66,27 +66,27 @@ def demo(context: Context, folder: Path) -> int:
     said(
         f"A workspace in {folder.name}/, three systems on loopback, {len(FLOWS)} flows from the library.\n\nFirst run:"
     )
-    told["first"] = [runner.run(name, _options()).run for name in FLOWS]
+    told["first"] = [runner.run(name, options_of()).run for name in FLOWS]
     if not context.json:
-        _show_runs(told["first"], [])
+        show_runs(told["first"], [])
     said("\nSecond run of the same flows, read in full — nothing is to be written:")
-    told["second"] = [runner.run(name, _options(full=True)).run for name in FLOWS]
+    told["second"] = [runner.run(name, options_of(full=True)).run for name in FLOWS]
     if not context.json:
-        _show_runs(told["second"], [])
+        show_runs(told["second"], [])
 
     sandbox = running(context.workspace.folder)
     account = sandbox.get("salesforce", "Account", "001000000000003AAA")
     sandbox.set("salesforce", "Account", account["Id"], {"Phone": "+44 20 5550 9999"})
     said(f"\nSomebody changes the telephone of {account['Name']} in the CRM. `crosswalk plan clients` says:")
-    plan = runner.run("clients", _options(plan=True))
+    plan = runner.run("clients", options_of(plan=True))
     shown = [{key: value for key, value in one.items() if key != "planned"} for one in plan.changes]
     told["plan"] = [{**plan.run, "changes": shown}]
     if not context.json:
-        _show_plans(told["plan"])
+        show_plans(told["plan"])
     said("\nand `crosswalk run clients` does it:")
-    told["third"] = [runner.run("clients", _options()).run]
+    told["third"] = [runner.run("clients", options_of()).run]
     if not context.json:
-        _show_runs(told["third"], [])
+        show_runs(told["third"], [])
         _next_steps(folder)
     writes = sum(one[name] for one in told["second"] for name in ("created", "updated", "deleted"))
     good = writes == 0 and told["third"][0]["updated"] == len(shown) == 2

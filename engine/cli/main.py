@@ -25,7 +25,7 @@ COMMANDS = {
     "demo": "engine.cli.demo", "sandbox": "engine.cli.demo",
     "init": "engine.cli.author", "new": "engine.cli.author", "validate": "engine.cli.author", "show": "engine.cli.author",
     "mapping": "engine.cli.preview", "test": "engine.cli.preview",
-    "plan": "engine.cli.operate", "run": "engine.cli.operate", "runs": "engine.cli.operate",
+    "plan": "engine.cli.operate", "run": "engine.cli.operate", "runs": "engine.cli.runs",
     "exceptions": "engine.cli.exceptions",
     "links": "engine.cli.records", "trace": "engine.cli.records", "explain": "engine.cli.records",
     "connectors": "engine.cli.care", "state": "engine.cli.care", "doctor": "engine.cli.care",
@@ -68,6 +68,16 @@ class Context:
             self._store = Store.open(self.workspace.settings.state, self.workspace.folder)
             click.get_current_context().find_root().call_on_close(self._store.close)
         return self._store
+
+    @property
+    def actor(self) -> str:
+        """Who acts, as the audit trail names people of the command line."""
+        import getpass
+
+        try:
+            return getpass.getuser()
+        except (KeyError, OSError):  # a container without a name for its user
+            return "operator"
 
     def runner(self, progress: Any = None) -> Runner:
         """Runs flows of the workspace on its state."""
@@ -151,8 +161,8 @@ SUMMARIES = {
     "test": "Run the workspace's tests.",
     "plan": "What a run would change; writes nothing.",
     "run": "Run flows.",
-    "runs": "Runs: list, show, resume.",
-    "exceptions": "Records that need a person: list, show, replay, discard.",
+    "runs": "Runs: list, show, cancel, resume.",
+    "exceptions": "Records that need a person: list, show, note, replay, discard.",
     "links": "The crosswalk: find, add, remove.",
     "trace": "A record's journey across systems.",
     "explain": "Where a value came from.",

@@ -1,10 +1,9 @@
-"""`plan`, `run`, `runs`: what would change, changing it, and what was changed."""
+"""`plan` and `run`: what would change, and changing it."""
 
 from __future__ import annotations
 
 import signal
 import sys
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ def exit_code(states: list[str], moved: bool = False) -> int:
     return 0
 
 
-def _progress(name: str, counts: Any) -> None:
+def progress(name: str, counts: Any) -> None:
     if sys.stderr.isatty():
         read = counts.records["read"]
         click.echo(f"\r{name}: {read:,} read, {counts.records['quarantined']:,} quarantined", nl=False, err=True)
@@ -42,7 +41,7 @@ def _flows(context: Context, names: tuple[str, ...]) -> list[str]:
     return list(names)
 
 
-def _options(**given: Any) -> Any:
+def options_of(**given: Any) -> Any:
     from engine.run.session import Options
 
     return Options(**given)
@@ -66,9 +65,9 @@ def plan(context: Context, flows: tuple[str, ...], save: Path | None, full: bool
     """
     from engine.run.plan import save_plan
 
-    runner, plans, failed = context.runner(_progress), [], []
+    runner, plans, failed = context.runner(progress), [], []
     for name in _flows(context, flows):
-        result = runner.run(name, _options(plan=True, full=full, limit=limit, records=records, trigger="plan"))
+        result = runner.run(name, options_of(plan=True, full=full, limit=limit, records=records, trigger="plan"))
         told = {key: value for key, value in result.run.items() if key not in ("run", "started_at", "finished_at")}
         plans.append({**told, "logic": result.logic, "changes": result.changes})
         failed += [told] if told["state"] == "failed" else []
@@ -79,11 +78,11 @@ def plan(context: Context, flows: tuple[str, ...], save: Path | None, full: bool
          "changes": [{key: value for key, value in change.items() if key != "planned"} for change in one["changes"]]}
         for one in plans
     ]  # fmt: skip
-    context.answer({"plans": shown}, lambda: _show_plans(shown))
+    context.answer({"plans": shown}, lambda: show_plans(shown))
     return 1 if failed else 0
 
 
-def _show_plans(plans: list[Fields]) -> None:
+def show_plans(plans: list[Fields]) -> None:
     for told in plans:
         _show_plan(told)
 
@@ -136,12 +135,12 @@ def run(context: Context, flows: tuple[str, ...], full: bool, since: str | None,
 
         planned = load_plan(plan_file)
         flows = flows or tuple(planned)
-    runner = context.runner(_progress)
-    _stop_gently(runner)
+    runner = context.runner(progress)
+    stop_gently(runner)
     told: list[Fields] = []
     moved: list[Fields] = []
     for name in _flows(context, flows):
-        options = _options(full=full, since=since, until=until, limit=limit, records=records)
+        options = options_of(full=full, since=since, until=until, limit=limit, records=records)
         if plan_file is not None:
             if name not in planned:
                 raise UsageError(
@@ -156,11 +155,11 @@ def run(context: Context, flows: tuple[str, ...], full: bool, since: str | None,
     answer: Fields = {"runs": told}
     if plan_file is not None:
         answer["moved"] = moved
-    context.answer(answer, lambda: _show_runs(told, moved))
+    context.answer(answer, lambda: show_runs(told, moved))
     return exit_code([str(one["state"]) for one in told], bool(moved))
 
 
-def _stop_gently(runner: Any) -> None:
+def stop_gently(runner: Any) -> None:
     """Ctrl-C ends the run after the batch at hand; a second one ends it at once."""
 
     def stop(number: int, frame: Any) -> None:
@@ -173,7 +172,7 @@ def _stop_gently(runner: Any) -> None:
     signal.signal(signal.SIGTERM, stop)
 
 
-def _show_runs(told: list[Fields], moved: list[Fields]) -> None:
+def show_runs(told: list[Fields], moved: list[Fields]) -> None:
     names = ("read", "created", "updated", "unchanged", "deleted", "quarantined", "waiting", "skipped")
     rows = [[one["flow"], one["state"], *[f"{one[name]:,}" for name in names]] for one in told]
     table(("flow", "state", *names), rows, right=names)
@@ -185,96 +184,3 @@ def _show_runs(told: list[Fields], moved: list[Fields]) -> None:
             )
     for one in moved:
         click.echo(f"  moved since the plan: {one['flow']} {one['target']} {one['key']}")
-
-
-@click.group()
-@common
-def runs() -> None:
-    """Runs: what happened, and going on after a hold."""
-
-
-@runs.command("list")
-@click.option("--flow", help="Runs of one flow.")
-@click.option("--limit", default=20, show_default=True)
-@common
-@pass_context
-def list_runs(context: Context, flow: str | None, limit: int) -> None:
-    """The latest runs."""
-    from engine.state import runs as state
-
-    with context.store.read() as tx:
-        found = state.listed(tx, flow, limit)
-    rows = [_run_json(one) for one in found]
-
-    def text() -> None:
-        for one in rows:
-            click.echo(
-                f"{one['run']}  {one['state']:<10} {one['flow']}  read {one.get('read', 0)}  {one['started_at']}  ({one['trigger']})"
-            )
-        if not rows:
-            click.echo("no run yet")
-
-    context.answer({"runs": rows}, text)
-
-
-def _run_json(one: Any) -> Fields:
-    counts = dict(one.counts)
-    return {"run": one.id, "flow": one.flow, "state": one.state, "trigger": one.trigger, **counts,
-            "held_because": one.held_because, "error": one.error, "started_at": one.started_at,
-            "finished_at": one.finished_at}  # fmt: skip
-
-
-def _run_of(context: Context, id: str) -> Any:
-    from engine.state import runs as state
-
-    with context.store.read() as tx:
-        found = state.get(tx, id)
-    if found is None:
-        raise UsageError(Problem("X906", f"there is no run {id!r}", None, "see `crosswalk runs list`"))
-    return found
-
-
-@runs.command("show")
-@click.argument("run")
-@common
-@pass_context
-def show_run(context: Context, run: str) -> None:
-    """One run."""
-    told = _run_json(_run_of(context, run))
-
-    def text() -> None:
-        for name, value in told.items():
-            if name != "targets":
-                click.echo(f"{name}: {inline(value)}")
-        for target, counts in (told.get("targets") or {}).items():
-            click.echo(f"  {target}: " + ", ".join(f"{value} {name}" for name, value in counts.items() if value))
-
-    context.answer({"run": told}, text)
-
-
-@runs.command("resume")
-@click.argument("run")
-@click.option("--approve", is_flag=True, help="Lift the guard up to the figures shown.")
-@common
-@pass_context
-def resume(context: Context, run: str, approve: bool) -> int:
-    """Run a held flow again; --approve lets it go on over the limit that it met."""
-    import re
-
-    from engine.state import audit
-
-    held = _run_of(context, run)
-    if held.state != "held":
-        raise UsageError(
-            Problem("X907", f"the run is {held.state}, not held", None, f"run it: crosswalk run {held.flow}")
-        )
-    if not approve:
-        raise UsageError(Problem("X907", f"it is held: {held.held_because}", None, "look at it, then add --approve"))
-    match = re.match(r"guard `(\w+).*?(?:\((\d+)%\))?$", held.held_because or "")
-    guard = match[1] if match else "errors"
-    share = (Decimal(match[2]) + 1) / 100 if match and match[2] else Decimal(1)
-    with context.store.begin("approve") as tx:
-        audit.append(tx, "operator", "runs resume --approve", run, {"guard": guard, "up_to": share})
-    result = context.runner(_progress).run(held.flow, _options(approved={guard: share}, trigger=f"resume {run}"))
-    context.answer({"runs": [result.run]}, lambda: _show_runs([result.run], []))
-    return exit_code([str(result.run["state"])])

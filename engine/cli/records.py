@@ -81,7 +81,7 @@ def add(context: Context, entity: str, object: str, native: str, canonical_id: s
             standing = conflicts[0].standing
             raise UsageError(Problem("X909", f"{standing.connection}:{standing.native_id} is linked to {standing.canonical_id}",
                                      None, "remove that link first"))  # fmt: skip
-        audit.append(tx, "operator", "links add", f"{native} = {canonical_id}")
+        audit.append(tx, context.actor, "links add", f"{native} = {canonical_id}")
     context.answer({"added": native}, lambda: click.echo("added"))
 
 
@@ -98,7 +98,7 @@ def remove(context: Context, native: str) -> None:
             raise UsageError(Problem("X908", f"{native!r} is not linked", None, "write connection:native_id"))
         for one in found:
             state.remove(tx, one)
-        audit.append(tx, "operator", "links remove", native)
+        audit.append(tx, context.actor, "links remove", native)
     context.answer({"removed": len(found)}, lambda: click.echo(f"{len(found)} removed"))
 
 

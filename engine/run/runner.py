@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +24,10 @@ from engine.spec.workspace import Workspace
 from engine.state import canonical, leases, runs
 from engine.state.store import Store
 
+LISTEN = 1.0
+"""Seconds between two looks whether the run is to stop."""
 Progress = Callable[[str, Counts], None]
+STOPPED = Problem("R603", "the run was stopped", None, "the next one goes on from here")
 
 
 @dataclass
@@ -82,7 +86,7 @@ class Runner:
             return self._result(run, Counts.of(()), None)
         options.plan = options.plan or flow.mode == "shadow"
         try:
-            with self._renewed(lease):
+            with self._renewed(lease, run):
                 return self._execute(document, run, options, lease.fence)
         finally:
             self._release(lease)
@@ -110,7 +114,7 @@ class Runner:
                 run_sync(session, plan, fence)
             state = "partial" if session.counts.records["quarantined"] else "succeeded"
             if self.cancelled.is_set():
-                state, error = "cancelled", Problem("R603", "the run was stopped; the next one goes on from here", None)
+                state, error = "cancelled", STOPPED
         except Held as stop:
             state, held = "held", stop.problem.message
         except SpecError:
@@ -118,6 +122,9 @@ class Runner:
             raise
         except CrosswalkError as fault:
             state, error = "failed", fault.problem
+        except KeyboardInterrupt:
+            self._finish(session, run, "cancelled", None, STOPPED)
+            raise
         finally:
             connectors.close()
         self._finish(session, run, state, held, error)
@@ -162,14 +169,20 @@ class Runner:
         return Result(told, session.changes, moved, logic)
 
     @contextmanager
-    def _renewed(self, lease: leases.Lease) -> Any:
-        """Hold on to the lease while the run goes on."""
+    def _renewed(self, lease: leases.Lease, run: str) -> Any:
+        """Hold on to the lease while the run goes on, and hear whether somebody wants it to stop."""
         over = threading.Event()
 
         def renew() -> None:
-            while not over.wait(leases.LIFE.total_seconds() / 3):
-                with self.store.begin("renew") as tx:
-                    leases.renew(tx, lease)
+            renewed = time.monotonic()
+            while not over.wait(LISTEN):
+                with self.store.read() as tx:
+                    if runs.asked_to_stop(tx, run):
+                        self.cancelled.set()
+                if time.monotonic() - renewed > leases.LIFE.total_seconds() / 3:
+                    renewed = time.monotonic()
+                    with self.store.begin("renew") as tx:
+                        leases.renew(tx, lease)
 
         thread = threading.Thread(target=renew, name="lease", daemon=True)
         thread.start()

@@ -1,145 +1,229 @@
-"""The workspace's own tests: `tests/*.yaml` against compiled mappings, with links and tables of the fixture."""
+"""The workspace's own tests, `tests/*.yaml`: mappings one by one here, whole flows in `rehearsal.py`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
-from engine.compile.environment import StaticEnv
-from engine.compile.mapping import compile_inbound, compile_outbound
-from engine.compile.registry import Registry
-from engine.compile.rules import LinkSlot, RefSlot
-from engine.compile.tables import TableIndex
-from engine.sdk.errors import Position, Problem, UsageError
-from engine.sdk.record import JSON, Fields, encode_json, same
+from engine.compile.functions import FunctionFault
+from engine.compile.mapping import Direction, compile_inbound, compile_outbound
+from engine.compile.operators import true
+from engine.run.fixture import Fixture
+from engine.run.items import merge_fields
+from engine.run.rehearsal import START, Rehearsal
+from engine.run.stage import Stage
+from engine.run.verdict import (
+    NOTHING,
+    Coverage,
+    Difference,
+    Places,
+    exactly,
+    inward_rules,
+    outward_rules,
+    shown,
+    subset,
+)
+from engine.sdk.errors import CrosswalkError, Position, Problem
+from engine.sdk.record import Fields, same
 from engine.spec.load import Document
 from engine.spec.testcase import Case, TestFile
 from engine.spec.workspace import Workspace
 
-Links = dict[str, list[dict[str, str]]]
+Path = tuple[Any, ...]
+Fault = tuple[str, Problem]
+"""(canonical or system path, problem)."""
 
 
-def run_tests(workspace: Workspace, names: Iterable[str] = ()) -> list[Fields]:
-    """`{test, case, problem}` for every case; problem is None where it holds."""
-    results = []
+@dataclass(slots=True)
+class Report:
+    """What the tests said: `{test, case, at, problem, differences}` a case, and the coverage of each mapping."""
+
+    cases: list[Fields] = field(default_factory=list)
+    coverage: Coverage = field(default_factory=Coverage)
+
+
+def run_tests(workspace: Workspace, names: Iterable[str] = ()) -> Report:
+    """Run every case of the tests named, else of all; problem is None where a case holds.
+
+    A case whose documents are wrong fails with their faults; the others still run.
+    """
+    report = Report()
     for name in tuple(names) or tuple(workspace.names("test", own=True)):
         document = workspace.document("test", name)
         test: TestFile = document.model
-        for number, case in enumerate(test.every_case(), 1):
-            title = case.name or (test.test if len(test.every_case()) == 1 else f"case {number}")
-            results.append({"test": name, "case": title, "problem": _judge(workspace, document, test, case)})
-    return results
+        cases = test.every_case()
+        for number, case in enumerate(cases):
+            place: Path = ("cases", number) if test.cases else ()
+            title = case.name or (test.test if len(cases) == 1 else f"case {number + 1}")
+            told, problem = _judged(workspace, document, case, place, report.coverage)
+            problem = problem or ("\n".join(map(str, told)) or None)
+            report.cases.append({"test": name, "case": title, "at": str(document.at(*place)), "problem": problem,
+                                 "differences": [one.as_json() for one in told]})  # fmt: skip
+    return report
 
 
-class _Fixture:
-    """Links of a case: each row says which native ids are one record; canonical ids are the first of them."""
-
-    def __init__(self, links: Links) -> None:
-        self.rows = [(entity, row) for entity, rows in links.items() for row in rows]
-
-    def slots(self, slots: list[RefSlot], *, inward: bool) -> list[LinkSlot]:
-        return [LinkSlot(lambda key, slot=slot: self._ask(slot, key)) for slot in slots]  # type: ignore[misc]
-
-    def _ask(self, slot: RefSlot, key: str) -> str | None:
-        for entity, row in self.rows:
-            if entity in slot.entities and key in row.values():
-                return key
-        return None
+def _judged(
+    workspace: Workspace, document: Document, case: Case, place: Path, coverage: Coverage
+) -> tuple[list[Difference], str | None]:
+    try:
+        if document.model.flow is not None:
+            return Rehearsal(workspace, document, case, place, coverage).judge(), None
+        return MappingCase(workspace, document, case, place, coverage).judge(), None
+    except CrosswalkError as error:
+        return [], "\n".join(map(str, error.problems))
 
 
-def _judge(workspace: Workspace, document: Document, test: TestFile, case: Case) -> str | None:
-    if test.mapping is None:
-        raise UsageError(
-            Problem("X910", "tests of whole flows are not there yet", document.at("flow"), "test the flow's mappings")
-        )
-    registry = Registry(workspace)
-    env = StaticEnv(
-        {entity: {str(row["id"]): row for row in rows} for entity, rows in (case.records or test.records or {}).items()},
-        {name: registry.table(name) for name in workspace.names("table")}
-        | {name: TableIndex(name, list(rows[0]) if rows else [], list(rows[0])[:1] if rows else [], rows)
-           for name, rows in (case.tables or test.tables or {}).items()},
-    )  # fmt: skip
-    fixture = _Fixture({**(test.links or {}), **(case.links or {})})
-    mapping = registry.document("mapping", test.mapping, document.at("mapping"))
-    if test.direction == "outbound":
-        return _outbound(registry, mapping, env, fixture, case)
-    return _inbound(registry, mapping, env, fixture, case)
+class MappingCase:
+    """One case of a mapping's test."""
 
+    def __init__(self, workspace: Workspace, document: Document, case: Case, place: Path, coverage: Coverage) -> None:
+        self.document, self.case, self.place, self.coverage = document, case, place, coverage
+        self.test: TestFile = document.model
+        stage = Stage(workspace, self.test)
+        self.fixture = Fixture(stage, document, case, place)
+        self.registry = self.fixture.registry
+        self.mapping = self.registry.document("mapping", str(self.test.mapping), document.at("mapping"))
+        self.system = self.mapping.name.split("/")[0]
+        self.env = self.fixture.env(datetime.fromisoformat(case.now) if case.now else START)
 
-def _inbound(registry: Registry, mapping: Document, env: Any, fixture: _Fixture, case: Case) -> str | None:
-    compiled = compile_inbound(mapping, registry)
-    direction = compiled.inbound
-    assert direction is not None
-    found, faults = direction.inward(case.given, env, fixture.slots(direction.slots, inward=True))
-    schema = registry.schema(mapping.model.entity)
-    problems = [(direction.rules[fault[0]].path, direction.problem(fault)[0]) for fault in faults]
-    if not problems:
-        problems = [
-            (path, Problem("E420", f"{path}: {what}", Position(mapping.file)))
-            for path, what in schema.faults({"id": "test", **found})
+    def judge(self) -> list[Difference]:
+        """What is not as expected."""
+        return self._outbound() if self.test.direction == "outbound" else self._inbound()
+
+    # ------------------------------------------------------------------ system → canonical
+    def _inbound(self) -> list[Difference]:
+        compiled = compile_inbound(self.mapping, self.registry)
+        direction = compiled.inbound
+        assert direction is not None
+        given: Fields = self.case.given
+        if compiled.model.of is not None and not compiled.model.group:
+            given = self.fixture.renamed(compiled.model.of, given)
+        try:
+            out = compiled.where is not None and not true(compiled.where.evaluate(given, self.env))
+        except FunctionFault as fault:
+            at = self.mapping.at("where")
+            return self._verdict({}, [("where", Problem("E406", f"where: {fault}", at))], direction)
+        if out or self.case.skipped:
+            return self._left_out(out, self.mapping.at("where"))
+        elements: list[Any] = [given]
+        if compiled.each is not None:
+            self.env.root = given
+            elements = compiled.each.evaluate(given, self.env) or []
+        found: list[Fields] = []
+        faults: list[Fault] = []
+        for element in elements:
+            record, wrong = self._one_inward(direction, element)
+            found.append(record)
+            faults += wrong
+        if compiled.each is not None:
+            return self._verdict(found, faults, direction)
+        told = self._verdict(found[0], faults, direction)
+        return told or (self._round_trip(direction, found[0]) if self.case.round_trip else [])
+
+    def _one_inward(self, direction: Direction, element: Fields) -> tuple[Fields, list[Fault]]:
+        found, faults = direction.inward(element, self.env, self._slots(direction, inward=True))
+        told = [(direction.rules[fault[0]].path, direction.problem(fault)[0]) for fault in faults]
+        if not told:
+            schema = self.registry.schema(self.mapping.model.entity)
+            rules = inward_rules(direction)
+            told = [
+                (path, Problem("E420", f"{path}: {what}", rules.get(path, self.mapping.at())))
+                for path, what in schema.faults({"id": "test", **found})
+            ]
+        return found, told
+
+    def _left_out(self, out: bool, rule: Position) -> list[Difference]:
+        if out and self.case.skipped:
+            return []
+        expected, got = ("a record", "left out by `where`") if out else ("left out by `where`", "a record")
+        return [Difference("the record", expected, got, self.document.at(*self.place), rule)]
+
+    def _round_trip(self, inward: Direction, first: Fields) -> list[Difference]:
+        """in(out(in(x))) = in(x), for every field that has a way back."""
+        outward = compile_outbound(self.mapping, self.registry, role="").outbound
+        assert outward is not None
+        at = self.document.at(*self.place, "round_trip")
+        slots = self._slots(outward, inward=False)
+        payload, once, faults = outward.outward({"id": "test", **first}, self.env, slots)
+        back = merge_fields(merge_fields(self.case.given, payload), once)
+        again, more = inward.inward(back, self.env, self._slots(inward, inward=True))
+        for fault, direction in [(one, outward) for one in faults] + [(one, inward) for one in more]:
+            problem = direction.problem(fault)[0]
+            return [Difference("the way back", "no fault", problem.message, at, problem.at)]
+        rules = inward_rules(inward)
+        self._prove("inbound", inward, first)
+        return [
+            Difference(name, shown(value), f"{shown(again.get(name))} after the way back", at, rules.get(name))
+            for name, value in first.items()
+            if not same(value, again.get(name))
         ]
-    verdict = _verdict(case, found, problems)
-    if verdict is None and case.round_trip:
-        return _round_trip(registry, mapping, env, fixture, case, found)
-    return verdict
 
+    # ------------------------------------------------------------------ canonical → system
+    def _outbound(self) -> list[Difference]:
+        direction = compile_outbound(self.mapping, self.registry, role="").outbound
+        assert direction is not None
+        given = self.fixture.renamed(self.mapping.model.entity, {"id": "test", **self.case.given})
+        payload, once, faults = direction.outward(given, self.env, self._slots(direction, inward=False))
+        told = [(direction.rules[fault[0]].path, direction.problem(fault)[0]) for fault in faults]
+        return self._verdict(merge_fields(payload, once), told, direction)
 
-def _outbound(registry: Registry, mapping: Document, env: Any, fixture: _Fixture, case: Case) -> str | None:
-    direction = compile_outbound(mapping, registry, role="").outbound
-    assert direction is not None
-    payload, once, faults = direction.outward(
-        {"id": "test", **case.given}, env, fixture.slots(direction.slots, inward=False)
-    )
-    return _verdict(case, {**payload, **once}, [(direction.rules[f[0]].path, direction.problem(f)[0]) for f in faults])
+    # ------------------------------------------------------------------ what was expected
+    def _slots(self, direction: Direction, *, inward: bool) -> Any:
+        return self.fixture.slots(direction.slots, self.system, inward=inward)
 
+    def _verdict(self, found: Fields | list[Fields], faults: list[Fault], direction: Direction) -> list[Difference]:
+        case = self.case
+        if case.rejects is not None:
+            return self._rejected(found, faults, direction)
+        if faults:
+            at = self.document.at(*self.place)
+            return [Difference(path, "no fault", f"{one.code} {one.message}", at, one.at) for path, one in faults]
+        places = Places(self.document.at, self._rules(direction))
+        told: list[Difference] = []
+        for name, compare in (("exactly", exactly), ("expect", subset)):
+            wanted = self._wanted(getattr(case, name))
+            if wanted is not None:
+                told += self._compared(wanted, found, compare, places, (*self.place, name))
+                for one in wanted if isinstance(wanted, list) else [wanted]:
+                    self._prove(self.test.direction, direction, one)
+        return told
 
-def _verdict(case: Case, found: Fields, problems: list[tuple[str, Problem]]) -> str | None:
-    """Why the case does not hold; None where it does."""
-    if case.rejects is not None:
-        wanted = case.rejects
-        for path, problem in problems:
+    def _compared(self, wanted: Any, found: Any, compare: Any, places: Places, path: Path) -> list[Difference]:
+        if isinstance(wanted, list) != isinstance(found, list):
+            what = "a list, as the mapping makes several records of one" if isinstance(found, list) else "one record"
+            return [Difference("the result", what, shown(found), self.document.at(*path))]
+        if not isinstance(wanted, list):
+            return list(compare(wanted, found, places, path))
+        if len(wanted) != len(found):
+            return [Difference("records", str(len(wanted)), f"{len(found)}: {shown(found)}", self.document.at(*path))]
+        pairs = enumerate(zip(wanted, found, strict=True))
+        return [told for n, (one, other) in pairs for told in compare(one, other, places, (*path, n))]
+
+    def _wanted(self, given: Any) -> Any:
+        """The expectation with references in canonical ids, where a canonical record is expected."""
+        if given is None or self.test.direction == "outbound":
+            return given
+        entity = self.mapping.model.entity
+        if isinstance(given, list):
+            return [self.fixture.renamed(entity, one) for one in given]
+        return self.fixture.renamed(entity, given)
+
+    def _rejected(self, found: Any, faults: list[Fault], direction: Direction) -> list[Difference]:
+        wanted = self.case.rejects
+        assert wanted is not None
+        for path, problem in faults:
             if wanted.field in (None, path) and wanted.code in (None, problem.code):
-                return None
-        return f"expected a refusal of {wanted.field or 'the record'}, got {[str(problem) for _, problem in problems] or found}"
-    if problems:
-        return f"refused: {problems[0][1]}"
-    if case.exactly is not None and not same(found, case.exactly):
-        return f"expected exactly {_text(case.exactly)}, got {_text(found)}"
-    if case.expect is not None:
-        return _subset(case.expect, found, "")
-    return None
+                self._prove(self.test.direction, direction, [path])
+                return []
+        expected = f"a refusal{f' with {wanted.code}' if wanted.code else ''}"
+        got = "; ".join(f"{one.code} {one.message}" for _, one in faults) or shown(found) or NOTHING
+        rule = faults[0][1].at if faults else None
+        return [Difference(wanted.field or "the record", expected, got, self.document.at(*self.place, "rejects"), rule)]
 
+    def _prove(self, name: str, direction: Direction, fields: Iterable[str]) -> None:
+        self.coverage.add(self.mapping.name, name, self._rules(direction), fields)
 
-def _subset(wanted: JSON, found: JSON, path: str) -> str | None:
-    if isinstance(wanted, dict) and isinstance(found, dict):
-        for name, value in wanted.items():
-            if name not in found and value is not None:
-                return f"{path}{name}: expected {_text(value)}, got nothing"
-            why = _subset(value, found.get(name), f"{path}{name}.")
-            if why:
-                return why
-        return None
-    return None if same(wanted, found) else f"{path.rstrip('.')}: expected {_text(wanted)}, got {_text(found)}"
-
-
-def _round_trip(
-    registry: Registry, mapping: Document, env: Any, fixture: _Fixture, case: Case, first: Fields
-) -> str | None:
-    """in(out(in(x))) = in(x), for every field that has a way back."""
-    outward = compile_outbound(mapping, registry, role="").outbound
-    inward = compile_inbound(mapping, registry).inbound
-    assert outward is not None and inward is not None
-    payload, once, faults = outward.outward({"id": "test", **first}, env, fixture.slots(outward.slots, inward=False))
-    if faults:
-        return f"on the way back: {outward.problem(faults[0])[0]}"
-    again, faults = inward.inward({**case.given, **payload, **once}, env, fixture.slots(inward.slots, inward=True))
-    if faults:
-        return f"the second time: {inward.problem(faults[0])[0]}"
-    for name, value in first.items():
-        if not same(value, again.get(name)):
-            return f"{name} does not come back: {_text(value)} became {_text(again.get(name))}"
-    return None
-
-
-def _text(value: JSON) -> str:
-    return encode_json(value).decode()[:200]
+    def _rules(self, direction: Direction) -> dict[str, Position]:
+        return outward_rules(self.mapping) if self.test.direction == "outbound" else inward_rules(direction)

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from engine.sdk.config import Config
 from engine.spec.about import About
+
+
+def _text(value: object) -> object:
+    """Native ids and keys are text wherever they are kept; `88` may stand for `"88"`."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Text = Annotated[str, BeforeValidator(_text)]
 
 
 class Rejects(Config):
@@ -17,26 +26,118 @@ class Rejects(Config):
     code: str | None = None
 
 
-class Case(Config):
+class Write(Config):
+    """One write that a target is expected to get: `create`, `update` or `delete`."""
+
+    create: dict[str, Any] | None = None
+    """Fields that the new record must have, beside others."""
+    update: dict[str, Any] | None = None
+    """Fields that the update must send, beside others."""
+    delete: Text | None = None
+    """Native id of the record that is deleted."""
+    key: Text | None = None
+    """Native id of the record that is updated."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Write:
+        given = [name for name in ("create", "update", "delete") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError("write one of `create`, `update` and `delete`")
+        if self.key is not None and self.update is None:
+            raise ValueError("`key` stands beside `update` only")
+        return self
+
+    @property
+    def kind(self) -> str:
+        """create, update or delete."""
+        return next(name for name in ("create", "update", "delete") if getattr(self, name) is not None)
+
+
+class ExpectedException(Config):
+    """An exception that a flow is expected to leave. What is not said is not compared."""
+
+    key: Text | None = None
+    """Native id of the record in the source."""
+    code: str | None = None
+    queue: str | None = None
+    target: str | None = None
+    stage: str | None = None
+    state: Literal["open", "waiting"] | None = None
+    message: str | None = None
+    """A part of the message."""
+
+
+class Fixture(Config):
+    """What the cases of a test stand on."""
+
+    links: dict[str, list[dict[str, Text]]] = {}
+    """Entity → rows of connection (or system) → native id; `id` may name the canonical id."""
+    tables: dict[str, list[dict[str, Any]]] = {}
+    """Table → rows, in place of its own."""
+    records: dict[str, list[dict[str, Any]]] = {}
+    """Entity → canonical records that are known before, each with its `id`."""
+
+
+class Step(Config):
+    """One run of a flow: what the systems hold by then, and what must come of it."""
+
+    flow: str | None = None
+    """Another flow than the test's."""
+    now: str | None = None
+    """The run's start, an instant."""
+    given: dict[str, dict[str, list[dict[str, Any]]]] | None = None
+    """Connection → object → its records. Objects that are not named keep what they hold."""
+    expect_writes: dict[str, list[Write]] | None = None
+    """Target → every write that it gets, in any order. Targets that are not named get none."""
+    expect_exceptions: list[ExpectedException] = []
+    """Every exception that is open or waiting afterwards, in any order."""
+    expect_records: dict[str, list[dict[str, Any]]] | None = None
+    """Entity → every canonical record that it has afterwards, in any order, each with these fields beside others."""
+    expect_run: dict[str, Any] | None = None
+    """Parts of the run's answer as `run --json` prints it: state, counts, held_because."""
+    again: Literal["nothing", "anything"] = "nothing"
+    """What a second run, reading everything, may write."""
+
+    @property
+    def expects(self) -> bool:
+        """True where it says what must come of it."""
+        return bool(
+            self.expect_exceptions
+            or any(one is not None for one in (self.expect_writes, self.expect_records, self.expect_run))
+        )
+
+
+class Case(Fixture):
     """One case: what is given and what must come of it."""
 
     name: str | None = None
     given: Any = None
-    expect: dict[str, Any] | None = None
-    """Subset of the result."""
-    exactly: dict[str, Any] | None = None
+    """Mapping: a record. Flow: connection → object → records."""
+    expect: dict[str, Any] | list[dict[str, Any]] | None = None
+    """Part of the result; a list where the mapping makes several records of one."""
+    exactly: dict[str, Any] | list[dict[str, Any]] | None = None
     """The whole result."""
     rejects: Rejects | None = None
-    round_trip: bool | None = None
-    links: dict[str, list[dict[str, str]]] | None = None
-    tables: dict[str, list[dict[str, Any]]] | None = None
-    records: dict[str, list[dict[str, Any]]] | None = None
-    expect_writes: dict[str, list[dict[str, Any]]] | None = None
-    expect_exceptions: list[dict[str, Any]] | None = None
+    skipped: Literal[True] | None = None
+    """The mapping's `where` leaves the record out."""
+    round_trip: Literal[True] | None = None
+    """What is sent back and read again gives the same."""
+    now: str | None = None
+    expect_writes: dict[str, list[Write]] | None = None
+    expect_exceptions: list[ExpectedException] = []
+    expect_records: dict[str, list[dict[str, Any]]] | None = None
+    expect_run: dict[str, Any] | None = None
+    again: Literal["nothing", "anything"] = "nothing"
+    then: list[Step] = []
+    """Flow: runs that follow, on the same state and systems."""
+
+
+MAPPING_KEYS = ("expect", "exactly", "rejects", "skipped", "round_trip")
+FLOW_KEYS = ("expect_writes", "expect_exceptions", "expect_records", "expect_run", "then")
 
 
 class TestFile(Case):
-    """A test document: one case, or several under `cases` that share links and tables."""
+    """A test document: one case, or several under `cases` that share links, tables and records."""
 
     __test__ = False
     test: str
@@ -47,6 +148,8 @@ class TestFile(Case):
     flow: str | None = None
     direction: Literal["inbound", "outbound"] = "inbound"
     cases: list[Case] = Field(default_factory=list)
+    keys: dict[str, dict[str, str | list[str]]] = {}
+    """Flow: connection → object → field or fields that identify a record, where neither manifest nor settings say it."""
 
     @model_validator(mode="after")
     def _whole(self) -> TestFile:
@@ -57,12 +160,41 @@ class TestFile(Case):
         for case in self.every_case():
             if case.given is None:
                 raise ValueError("has a case that gives nothing: write `given`")
-            outcomes = (case.expect, case.exactly, case.rejects, case.round_trip,
-                        case.expect_writes, case.expect_exceptions)  # fmt: skip
-            if all(one is None for one in outcomes):
-                raise ValueError("has a case that expects nothing: write `expect`, `exactly` or `rejects`")
+            if self.mapping is not None:
+                self._mapping_case(case)
+            else:
+                self._flow_case(case)
         return self
+
+    def _mapping_case(self, case: Case) -> None:
+        strange = next((name for name in FLOW_KEYS if getattr(case, name)), None)
+        if strange:
+            raise ValueError(f"`{strange}` is for tests of a `flow`: write `expect`, `exactly` or `rejects`")
+        if not isinstance(case.given, dict):
+            raise ValueError("`given` is one record: write its fields")
+        if all(getattr(case, name) is None for name in MAPPING_KEYS):
+            raise ValueError("has a case that expects nothing: write `expect`, `exactly` or `rejects`")
+        if case.round_trip and self.direction == "outbound":
+            raise ValueError("`round_trip` starts from a record of the system: leave `direction` out")
+
+    def _flow_case(self, case: Case) -> None:
+        strange = next((name for name in MAPPING_KEYS if getattr(case, name) is not None), None)
+        if strange:
+            raise ValueError(f"`{strange}` is for tests of a `mapping`: write `expect_writes` or `expect_exceptions`")
+        objects = case.given.values() if isinstance(case.given, dict) else [None]
+        if not all(isinstance(one, dict) and all(isinstance(rows, list) for rows in one.values()) for one in objects):
+            raise ValueError("`given` of a flow is connection → object → records: write `crm: { Account: [{ … }] }`")
+        for step in steps_of(case):
+            if not step.expects:
+                raise ValueError("has a run that expects nothing: write `expect_writes` or `expect_exceptions`")
 
     def every_case(self) -> list[Case]:
         """The cases; the document itself where it is one."""
         return self.cases or [self]
+
+
+def steps_of(case: Case) -> Iterator[Step]:
+    """The runs of a flow's case: its own, then those under `then`."""
+    own = {name: getattr(case, name) for name in Step.model_fields if name != "flow" and name in Case.model_fields}
+    yield Step.model_validate(own)
+    yield from case.then

@@ -198,6 +198,10 @@ class Workspace:
         self._documents[key] = self._load(kind, name, path, origin)
         return self._documents[key]
 
+    def put(self, document: Document) -> None:
+        """Let a document stand in the place of the file of its name (a test's own tables)."""
+        self._documents[document.kind, document.name] = document
+
     def _load(self, kind: str, name: str, path: Path, origin: str) -> Document:
         if (kind, name) in self._loading:
             raise SpecError(Problem("E147", f"{name!r} extends itself in a circle", Position(self._shown(path, origin)),

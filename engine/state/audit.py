@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from engine.sdk.record import JSON, canonical_json
+from engine.sdk.record import JSON, canonical_json, decode_json
 from engine.state.store import Tx, instant
 
 
@@ -23,6 +23,12 @@ def append(tx: Tx, actor: str, action: str, subject: str, detail: JSON = None) -
 def _link(before: bytes, seq: int, at: str, actor: str, action: str, subject: str, body: bytes) -> bytes:
     parts = [before, str(seq).encode(), at.encode(), actor.encode(), action.encode(), subject.encode(), body]
     return hashlib.sha256(b"\0".join(parts)).digest()
+
+
+def of(tx: Tx, subject: str) -> list[tuple[str, str, str, JSON]]:
+    """What was done to something, oldest first: (at, actor, action, detail)."""
+    rows = tx.rows("SELECT at, actor, action, detail FROM audit WHERE subject = ? ORDER BY seq", (subject,))
+    return [(row[0], row[1], row[2], decode_json(bytes(row[3]))) for row in rows]
 
 
 def verify(tx: Tx) -> int | None:

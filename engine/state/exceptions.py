@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from engine.state.store import Tx, instant, new_id
@@ -162,17 +162,24 @@ def due(tx: Tx, flow: str | None = None) -> list[tuple[str, str]]:
     return [(row[0], row[1]) for row in tx.rows(sql, (tx.now(), *values))]
 
 
-def listed(tx: Tx, *, flow: str | None = None, everything: bool = False, limit: int = 1000) -> list[Row]:
-    """Exceptions, newest first; live ones unless everything is asked for."""
-    tests, values = [], []
-    if not everything:
-        tests.append(f"state IN {LIVE}")
-    if flow:
-        tests.append("flow = ?")
-        values.append(flow)
-    where = f" WHERE {' AND '.join(tests)}" if tests else ""
+def listed(tx: Tx, *, everything: bool = False, limit: int = 1000, **chosen: str | None) -> list[Row]:
+    """Exceptions, newest first; live ones unless everything is asked for. chosen: flow, queue, code, key."""
+    where, values = _chosen(everything, chosen)
     sql = f"SELECT {_SHOWN} FROM exceptions{where} ORDER BY updated_at DESC, id LIMIT {int(limit)}"
     return [Row(*row) for row in tx.rows(sql, values)]
+
+
+def count(tx: Tx, *, everything: bool = False, **chosen: str | None) -> int:
+    """How many `listed` would give without a limit."""
+    where, values = _chosen(everything, chosen)
+    row = tx.one(f"SELECT count(*) FROM exceptions{where}", values)
+    return int(row[0]) if row else 0
+
+
+def _chosen(everything: bool, chosen: Mapping[str, str | None]) -> tuple[str, list[str]]:
+    given = {name: value for name, value in chosen.items() if value is not None}
+    tests = [*([] if everything else [f"state IN {LIVE}"]), *(f"{name} = ?" for name in given)]
+    return (f" WHERE {' AND '.join(tests)}" if tests else ""), list(given.values())
 
 
 def get(tx: Tx, id: str) -> Row | None:

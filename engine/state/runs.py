@@ -82,9 +82,22 @@ def abandoned(tx: Tx, flow: str) -> None:
     )
 
 
-def listed(tx: Tx, flow: str | None = None, limit: int = 50) -> list[Run]:
+def ask_to_stop(tx: Tx, run: str) -> None:
+    """Ask a run that goes on elsewhere to end after its batch."""
+    set_fact(tx, f"stop:{run}", True)
+
+
+def asked_to_stop(tx: Tx, run: str) -> bool:
+    """Whether somebody asked."""
+    return fact(tx, f"stop:{run}") is True
+
+
+def listed(tx: Tx, flow: str | None = None, limit: int = 50, state: str | None = None) -> list[Run]:
     """Runs, newest first."""
-    where, values = (" WHERE flow = ?", [flow]) if flow else ("", [])
+    tests = {"flow": flow, "state": state}
+    values = [given for given in tests.values() if given]
+    where = " AND ".join(f"{name} = ?" for name, given in tests.items() if given)
+    where = f" WHERE {where}" if where else ""
     rows = tx.rows(f"SELECT {_COLUMNS} FROM runs{where} ORDER BY started_at DESC, id DESC LIMIT {int(limit)}", values)
     return [_run(row) for row in rows]
 

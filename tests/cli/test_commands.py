@@ -140,7 +140,7 @@ def test_init_new_validate_and_tests(tmp_path: Path) -> None:
         "  parent: { from: parent, ref: client }\n"
     )
     (folder / "tests/clients.yaml").write_text(
-        'test: clients\nmapping: files/clients\nlinks: { client: [{ crm: "001" }] }\ncases:\n'
+        'test: clients\nmapping: files/clients\nlinks: { client: [{ files: "001" }] }\ncases:\n'
         '  - { name: trims, given: { name: " A ", Limit__c: 10.50, Cur: EUR, parent: "001" }, round_trip: true,\n'
         '      expect: { name: A, credit_limit: { amount: 10.50, currency: EUR }, parent: "001" } }\n'
         "  - { name: refuses, given: { name: A, Limit__c: much, Cur: EUR }, rejects: { field: credit_limit, code: E401 } }\n"

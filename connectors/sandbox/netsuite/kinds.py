@@ -8,7 +8,8 @@ from connectors.sandbox.store import Shape
 
 SYSTEM = "netsuite"
 _ITEM_LINES = {"line": "number", "item": "ref:serviceSaleItem", "quantity": "number", "rate": "number", "amount": "number",
-               "description": "text", "taxCode": "ref:salesTaxItem", "class": "ref:classification", "department": "ref:department",
+               "description": "text", "taxCode": "ref:salesTaxItem", "tax1Amt": "number", "customer": "ref:customer|job",
+               "isBillable": "bool", "class": "ref:classification", "department": "ref:department",
                "location": "ref:location", "job": "ref:job"}  # fmt: skip
 SUBLISTS: dict[str, dict[str, str]] = {
     "item": _ITEM_LINES,
@@ -21,6 +22,8 @@ SUBLISTS: dict[str, dict[str, str]] = {
     "apply": {"line": "number", "doc": "ref:invoice|vendorBill|journalEntry", "apply": "bool", "amount": "number"},
     "addressBook": {"line": "number", "addressBookAddress": "any", "label": "text", "defaultBilling": "bool", "defaultShipping": "bool"},
     "assignee": {"line": "number", "resource": "ref:employee", "units": "number", "unitCost": "number", "estimatedWork": "number"},
+    "recurrence": {"postingPeriod": "ref:accountingPeriod", "recAmount": "number", "isRecognized": "bool", "recurDate": "date",
+                   "defRevAccount": "ref:account", "incomeAccount": "ref:account", "journal": "text"},
     "time": {"line": "number", "doc": "ref:timeBill", "apply": "bool", "amount": "number"},
     "expCost": {"line": "number", "doc": "ref:expenseReport", "apply": "bool", "amount": "number"},
 }  # fmt: skip
@@ -57,7 +60,8 @@ def _fields(text: str) -> dict[str, str]:
 
 _ORG = "subsidiary:ref:subsidiary currency:ref:currency"
 _LINE = "department:ref:department class:ref:classification location:ref:location"
-_SALE = f"tranId tranDate:date entity:ref:customer {_ORG} exchangeRate:number memo otherRefNum job:ref:job item:lines total:number {_LINE}"
+_TOTALS = "subtotal:number taxTotal:number total:number"
+_SALE = f"tranId tranDate:date entity:ref:customer {_ORG} exchangeRate:number memo otherRefNum job:ref:job item:lines {_TOTALS} {_LINE}"
 _BUY = f"tranId tranDate:date dueDate:date entity:ref:vendor {_ORG} exchangeRate:number memo item:lines expense:lines total:number {_LINE}"
 
 
@@ -91,17 +95,32 @@ KINDS: dict[str, Kind] = {kind.name: kind for kind in (
           "undepFunds:bool arAcct:ref:account apply:lines memo postingPeriod:ref:accountingPeriod status:enum total:number",
           "customer tranDate payment", code="CustPymt", posts=True),
     _kind("journalEntry", f"tranId tranDate:date {_ORG} exchangeRate:number approved:bool memo line:lines postingPeriod:ref:accountingPeriod "
-          "reversalDate:date", "subsidiary tranDate", code="Journal", posts=True),
-    _kind("salesOrder", f"{_SALE} status:enum orderStatus:enum startDate:date endDate:date", "entity tranDate", code="SalesOrd"),
-    _kind("purchaseOrder", f"{_BUY} status:enum employee:ref:employee", "entity tranDate", code="PurchOrd"),
+          "reversalDate:date void:bool", "subsidiary tranDate", code="Journal", posts=True),
+    _kind("opportunity", f"tranId tranDate:date entity:ref:customer {_ORG} title projectedTotal:number probability:number "
+          "expectedCloseDate:date entityStatus:enum memo item:lines total:number exchangeRate:number", "entity", code="Opprtnty"),
+    _kind("estimate", f"{_SALE} title status:enum expectedCloseDate:date dueDate:date opportunity:ref:opportunity", "entity tranDate",
+          code="Estimate"),
+    _kind("salesOrder", f"{_SALE} opportunity:ref:opportunity status:enum orderStatus:enum startDate:date endDate:date", "entity tranDate",
+          code="SalesOrd"),
+    _kind("purchaseOrder", f"{_BUY} status:enum employee:ref:employee job:ref:job", "entity tranDate", code="PurchOrd"),
     _kind("vendorBill", f"{_BUY} terms:ref:term postingPeriod:ref:accountingPeriod status:enum amountRemaining:number", "entity tranDate",
           code="VendBill", posts=True),
     _kind("vendor", f"entityId companyName isPerson:bool firstName lastName email phone url {_ORG} terms:ref:term vatRegNumber isInactive:bool "
           "addressBook:lines", "companyName subsidiary", entity=True),
+    _kind("resourceAllocation", "allocationResource:ref:employee|vendor project:ref:job projectTask:ref:projectTask startDate:date "
+          "endDate:date allocationAmount:number allocationUnit:enum allocationType:enum numberHours:number percentOfTime:number notes "
+          "approvalStatus:enum", "allocationResource project startDate endDate allocationAmount allocationUnit"),
+    _kind("revRecSchedule", "name scheduleNumber job:ref:job sourceTran:ref:salesOrder|invoice recurrenceType:enum amortizationType:enum "
+          "status:enum totalAmount:number startDate:date endDate:date isRecognized:bool isInactive:bool recurrence:lines"),
     _kind("charge", "billTo:ref:customer|job chargeDate:date amount:number quantity:number rate:number currency:ref:currency "
-          "chargeType:enum stage:enum memo timeRecord:ref:timeBill projectTask:ref:projectTask", "billTo chargeDate"),
-    _kind("subsidiary", "name country:enum currency:ref:currency parent:ref:subsidiary isInactive:bool isElimination:bool", "name"),
+          "chargeType:enum stage:enum memo timeRecord:ref:timeBill projectTask:ref:projectTask description use:enum "
+          "billingItem:ref:serviceSaleItem salesOrder:ref:salesOrder salesOrderLine invoice:ref:invoice", "billTo chargeDate"),
+    _kind("subsidiary", "name legalName country:enum currency:ref:currency parent:ref:subsidiary federalIdNumber fiscalCalendar:any "
+          "isInactive:bool isElimination:bool", "name"),
     _kind("currency", "name symbol isInactive:bool exchangeRate:number currencyPrecision:number", "name symbol"),
+    _kind("currencyRate", "baseCurrency:ref:currency transactionCurrency:ref:currency effectiveDate:date exchangeRate:number "
+          "currencyRateType:any", "baseCurrency transactionCurrency effectiveDate exchangeRate"),
+    _kind("expenseCategory", "name description expenseacct:ref:account isinactive:bool", "name"),
     _kind("department", "name subsidiary:ref:subsidiary parent:ref:department isInactive:bool", "name"),
     _kind("classification", "name subsidiary:ref:subsidiary parent:ref:classification isInactive:bool", "name"),
     _kind("location", "name subsidiary:ref:subsidiary parent:ref:location isInactive:bool", "name"),
@@ -109,8 +128,9 @@ KINDS: dict[str, Kind] = {kind.name: kind for kind in (
     _kind("accountingPeriod", "periodName startDate:date endDate:date closed:bool arLocked:bool apLocked:bool allLocked:bool isYear:bool "
           "isQuarter:bool isAdjust:bool", "periodName startDate endDate"),
     _kind("term", "name daysUntilNetDue:number isInactive:bool", "name"),
-    _kind("salesTaxItem", "itemId rate isInactive:bool", "itemId"),
-    _kind("serviceSaleItem", "itemId displayName rate:number incomeAccount:ref:account isInactive:bool", "itemId"),
+    _kind("salesTaxItem", "itemId description rate:number nexusCountry:enum effectiveFrom:date validUntil:date exempt:bool "
+          "reverseCharge:bool isInactive:bool", "itemId"),
+    _kind("serviceSaleItem", "itemId displayName rate:number incomeAccount:ref:account saleUnit:any isInactive:bool", "itemId"),
 )}  # fmt: skip
 NAMES = {name.lower(): name for name in KINDS}
 SHAPE = Shape("lastModifiedDate", dict.fromkeys(KINDS, ("externalId", "entityId", "tranId")))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from connectors.sandbox.netsuite.errors import Fault, missing, parameter, refused
@@ -184,11 +184,19 @@ class Records:
         """Line numbers, amounts and totals that NetSuite computes."""
         for name in ("item", "expense", "line", "apply", "assignee", "addressBook", "time", "expCost"):
             if name in doc and kind.type_of(name) == "lines" and doc[name]:
-                doc[name] = {"items": [{**_priced(one), "line": n} for n, one in enumerate(doc[name]["items"], 1)]}
+                doc[name] = {
+                    "items": [
+                        {**self._taxed(doc, _priced(one)), "line": n} for n, one in enumerate(doc[name]["items"], 1)
+                    ]
+                }
         sums = [Decimal(one.get("amount") or 0) for name in ("item", "expense", "time", "expCost")
                 for one in (doc.get(name) or {}).get("items", []) if kind.type_of(name) == "lines"]  # fmt: skip
         if sums and kind.code and kind.code not in ("CustPymt", "Journal"):
             doc["total"] = sum(sums, Decimal(0))
+        if sums and "subtotal" in kind.fields:
+            taxes = [Decimal(one.get("tax1Amt") or 0) for one in (doc.get("item") or {}).get("items", [])]
+            doc["subtotal"], doc["taxTotal"] = sum(sums, Decimal(0)), sum(taxes, Decimal(0))
+            doc["total"] = doc["subtotal"] + doc["taxTotal"]
         if kind.name in ("invoice", "creditMemo", "vendorBill"):
             paid = Decimal(doc.get("amountPaid") or 0)
             doc["amountRemaining"] = Decimal(doc.get("total") or 0) - paid
@@ -196,6 +204,16 @@ class Records:
         if kind.name == "customerPayment":
             doc["total"] = doc["payment"]
         return doc
+
+    def _taxed(self, doc: Doc, line: Doc) -> Doc:
+        """The tax of a line by its code, to the currency's precision, half up; what was given stays."""
+        code = self.store.get(SYSTEM, "salesTaxItem", (line.get("taxCode") or {}).get("id", ""))
+        if code is None or line.get("tax1Amt") is not None or line.get("amount") is None:
+            return line
+        currency = self.store.get(SYSTEM, "currency", (doc.get("currency") or {}).get("id", "")) or {}
+        unit = Decimal(1).scaleb(-int(currency.get("currencyPrecision", 2)))
+        tax = Decimal(line["amount"]) * Decimal(code.get("rate") or 0) / 100
+        return {**line, "tax1Amt": tax.quantize(unit, ROUND_HALF_UP)}
 
     def _applied(self, kind: Kind, after: Doc, before: Doc | None) -> None:
         """What payments and credits pay off moves the invoices that they name."""

@@ -1,0 +1,63 @@
+"""What people without clearance are not shown: fields that a schema calls sensitive, in every shape of a record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from engine.sdk.errors import CrosswalkError, Position
+from engine.sdk.record import Fields
+from engine.spec.workspace import Workspace
+
+MASK = "••••"
+EVERYTHING = frozenset("*")
+
+
+def sensitive(workspace: Workspace, entity: str) -> set[str]:
+    """Canonical fields of an entity with `x-sensitive`."""
+    properties = workspace.document("schema", entity).data.get("properties", {})
+    return {name for name, sub in properties.items() if "x-sensitive" in sub}
+
+
+def in_system(workspace: Workspace, mapping: str, hidden: set[str]) -> frozenset[str]:
+    """Top-level fields of a system's record that give or get the hidden ones, by its mapping.
+
+    Everything, where the mapping can no longer be read: what cannot be told is not shown.
+    """
+    if not hidden:
+        return frozenset()
+    try:
+        model = workspace.document("mapping", mapping).model
+        found: set[str] = set()
+        for section in (model.fields, model.inbound or {}):
+            for name in hidden & set(section):
+                found |= set(_read_by(section[name]))
+        for name, rule in (model.outbound or {}).items():
+            if hidden & set(_read_by(rule)):
+                found.add(name.split(".")[0])
+        return frozenset(found)
+    except CrosswalkError:
+        return EVERYTHING
+
+
+def _read_by(rule: Any) -> Iterator[str]:
+    """Top-level names that a rule reads or writes on the other side."""
+    from engine.compile.expression import compile_expression
+    from engine.compile.template import compile_template
+
+    texts = [rule.from_, rule.to, rule.each, rule.currency, *(rule.by or {}).values()]
+    for text in texts:
+        for one in text if isinstance(text, list) else [text]:
+            if one is not None:
+                yield from (path[0] for path in compile_expression(one, Position("mapping")).reads if path)
+    if rule.template is not None:
+        yield from compile_template(rule.template, Position("mapping")).reads
+    for inner in (rule.fields or {}).values() if rule.each is None else ():
+        yield from _read_by(inner)
+
+
+def masked(record: Mapping[str, Any], hidden: Iterable[str]) -> Fields:
+    """The record with hidden values replaced; nothing stays nothing."""
+    names = frozenset(hidden)
+    every = names == EVERYTHING
+    return {name: MASK if (every or name in names) and value is not None else value for name, value in record.items()}

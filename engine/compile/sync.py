@@ -140,11 +140,7 @@ def _source(document: Document, registry: Registry, describe: Describe | None, s
     where = None
     if given.where:
         where = compile_expression(given.where, document.at("source", "where"), shape=shape)
-    modified = None
-    if given.incremental is True:
-        modified = info.modified if info else None
-    elif isinstance(given.incremental, str) and given.incremental != "none":
-        modified = given.incremental
+    modified = info.modified if info and given.incremental not in (False, "none") else None
     return SourcePlan(given.connection, connection.role, mapping, info, where, modified, connection.timezone)
 
 

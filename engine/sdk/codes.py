@@ -11,6 +11,7 @@ CODES: dict[str, str] = {
     "C502": "a secret provider is not installed",
     "C503": "a reference cannot be resolved here",
     "C504": "the system has no such object",
+    "C505": "an object cannot be read by that field",
     "C510": "the system cannot be reached",
     "C511": "a link leads to another host",
     "C512": "TLS failed",

@@ -132,6 +132,9 @@ def _source(document: Document, registry: Registry, describe: Describe | None, s
     mapping_document = registry.document("mapping", given.mapping, document.at("source", "mapping"))
     _same_entity(document, ("source", "mapping"), flow.entity, mapping_document)
     connection = registry.workspace.connection(given.connection, document.at("source", "connection"))
+    if given.partition is not None:
+        raise SpecError(Problem("E120", "reading in slices (`partition`) is not there yet", document.at("source", "partition"),
+                                "leave it out: the source is read in one go, and goes on where it was stopped"))  # fmt: skip
     if isinstance(mapping_document.model.onto, str):
         raise _onto_fault(document, ("source", "mapping"), mapping_document, "sends, and cannot be read through",
                           "inbound, write `onto: { from: …, ref: … }`")  # fmt: skip

@@ -91,6 +91,11 @@ def no_such_object(place: Place) -> Any:
     return _api(place, "http://127.0.0.1:9").describe("thing")
 
 
+@case("C505")
+def not_read_by_that(place: Place) -> Any:
+    return _api(place, "http://127.0.0.1:9", more=", objects: { things: { modified: touched_at } }").describe("things")
+
+
 @case("C510")
 def nobody_there(place: Place) -> Any:
     with _api(place, "http://127.0.0.1:9") as connector:

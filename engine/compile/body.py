@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from engine.compile.expression import Unit, compile_expression, lower, parse, reads_of
 from engine.compile.functions import FunctionSet
-from engine.compile.rules import MISSING, RefSlot, RuleInfo, Writer
+from engine.compile.rules import MISSING, RefSlot, RuleInfo, Writer, both
 from engine.compile.shape import Shape
 from engine.compile.tables import TableIndex
 from engine.compile.template import compile_template
@@ -194,11 +194,11 @@ class Body:
     def agree(self, out: str, name: str, kept: str) -> None:
         """Two rules wrote one path: the earlier value stays only where it equals the later one."""
         put, found = self.writer.put, f"{out}.get({name!r}, M)"
-        self.namespace.update(same=same, M=MISSING)
+        self.namespace.update(same=same, both=both, M=MISSING)
         put(f"if {kept} is not M:")
         put(f"    if {found} is M: {out}[{name!r}] = {kept}")
         put(
-            f"    elif not same({found}, {kept}): faults.append(({self.index}, 'conflict', {kept}, str([{kept}, {found}])))"
+            f"    elif not same({found}, {kept}): faults.append(({self.index}, 'conflict', {kept}, both({kept}, {found})))"
         )
 
     def target(self, out: str, name: str) -> str:

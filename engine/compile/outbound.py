@@ -17,7 +17,7 @@ from engine.compile.casts import CastFault, minor_units, scaled
 from engine.compile.expression import assign, plain_path
 from engine.compile.functions import FunctionFault
 from engine.compile.ownership import Ownership
-from engine.compile.rules import MISSING, Generated, build, key_text, same_values
+from engine.compile.rules import MISSING, Generated, both, build, key_text, same_values
 from engine.sdk.connector import ObjectInfo
 from engine.sdk.errors import Problem
 from engine.sdk.record import decode_json, same
@@ -48,7 +48,7 @@ class Outbound(Body):
         self.problems.raise_any()
         self.namespace.update(
             M=MISSING, CastFault=CastFault, Fault=(CastFault, FunctionFault), key_text=key_text,
-            same=same, scaled=scaled, minor_units=minor_units, assign=assign, decode_json=decode_json,
+            same=same, both=both, scaled=scaled, minor_units=minor_units, assign=assign, decode_json=decode_json,
         )  # fmt: skip
         return build("outbound", "rec, env, links, faults, part", self.writer, "out, once", self.namespace)
 
@@ -191,7 +191,7 @@ class Outbound(Body):
             return f"{inner}.setdefault({names[-1]!r}, None)"
         held = f"{inner}.get({names[-1]!r})"
         clash = f"{held} is not None and not same({held}, {value})"
-        fault = f"({self.index}, 'conflict', {value}, str([{held}, {value}]))"
+        fault = f"({self.index}, 'conflict', {value}, both({held}, {value}))"
         return f"{clash} and faults.append({fault}); {line}"
 
     def steps(self, rule: FieldRule, index: int, place: Place, cur: str, value: str) -> list[str]:

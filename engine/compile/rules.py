@@ -67,6 +67,11 @@ class LinkSlot(dict[str, "str | None"]):
         return found
 
 
+def both(one: JSON, other: JSON) -> str:
+    """Two values that should have been one, for a message."""
+    return f"{shown(one)} and {shown(other)}"
+
+
 def problem_of(fault: Fault, rules: Sequence[RuleInfo]) -> tuple[Problem, str]:
     """A fault as a problem that names the mapping's line, and its exception class."""
     index, what, value, detail = fault

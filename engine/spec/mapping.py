@@ -159,7 +159,7 @@ class FieldRule(Config):
         sources = [name for name in ("from_", "template", "each") if getattr(self, name) is not None]
         sources += ["value"] * ("value" in given)
         if len(sources) > 1:
-            names = " and ".join(name.strip("_") for name in sources)
+            names = " and ".join(f"`{name.strip('_')}`" for name in sources)
             raise ValueError(f"has both {names}: write one of them")
         needs_from = {"values": self.values, "transform": self.transform, "scale": self.scale, "as": self.as_}
         for name, used in needs_from.items():

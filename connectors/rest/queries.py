@@ -51,13 +51,24 @@ def soql(query: Query, spec: ObjectSpec, fields: Sequence[str], request: Read | 
     return f"SELECT {', '.join(columns)} FROM {query.from_}{where}{order}"  # noqa: S608 - names from the manifest, values as literals
 
 
+def bound(text: str, form: str) -> str:
+    """An instant as a parameter takes it."""
+    if form in ("rfc3339", "text"):
+        return text
+    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    if form == "date":
+        return moment.date().isoformat()
+    seconds = moment.astimezone(UTC).timestamp()
+    return str(int(seconds * 1000) if form == "epoch_ms" else int(seconds))
+
+
 def suiteql(
     query: Query, spec: ObjectSpec, request: Read | None, by: Fields | None, zone: str, after: str | None = None
 ) -> Mapping[str, Any]:
     """`{q, params}` for a read or for a search: ids and modified instants; the record itself is read by id."""
     tests, params = ([query.where] if query.where else []), []
     stamp = query.modified or "lastmodifieddate"
-    columns = ["id"]
+    columns = list(query.select) or ["id"]
     if spec.modified:
         columns.append(f"TO_CHAR({stamp}, 'YYYY-MM-DD HH24:MI:SS') AS modified")
     for bound, sign in ((request.since, ">="), (request.until, "<")) if request else ():

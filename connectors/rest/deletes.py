@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 from connectors.rest.paging import Listing
 from connectors.rest.queries import bound
-from connectors.rest.shapes import instant, search
+from connectors.rest.shapes import filled, instant, search
 from engine.sdk.connector import Batch, Read
 from engine.sdk.errors import ConnectorError
 from engine.sdk.http import Answer
-from engine.sdk.manifest_requests import Page
 from engine.sdk.record import Record
 
 if TYPE_CHECKING:
@@ -43,9 +42,10 @@ def deleted(reader: Reader, request: Read) -> Iterator[Batch]:
     body = feed.body
     if feed.query is not None:
         window = Read(request.object, since=_text(start), until=_text(end))
-        params, body = reader.query(feed.query, params, window, None)
+        where = filled(feed.query.where, {"object": reader.name}) if feed.query.where else None
+        params, body = reader.query(feed.query.model_copy(update={"where": where}), params, window, None)
     listing = Listing(
-        reader.connector, f"{reader.name} (deleted)", feed.request, feed.records, feed.page or Page(), (params, body), request.page
+        reader.connector, f"{reader.name} (deleted)", feed.request, feed.records, feed.page or reader.connector.manifest.page, (params, body), request.page
     )  # fmt: skip
     until = _text(end)
     for rows, answer in listing:
@@ -68,6 +68,6 @@ def _text(moment: datetime) -> str:
 
 def _lost(reader: Reader, since: str, earliest: str) -> ConnectorError:
     return reader.trouble(
-        "cursor_lost", "C536", f"deletes are told back to {earliest[:16]}Z only, and those since {since[:16]}Z are wanted",
+        "cursor_lost", "C536", f"deletes are told back to {earliest[:16]}Z only, and those since {since[:16]}Z are wanted: a run with --full is needed",
         "run the flow once with --full: it takes what is no longer there for deleted",
     )  # fmt: skip

@@ -47,10 +47,11 @@ def _list(rows: list[Any], how: Describe) -> Iterator[FieldInfo]:
     for row in rows:
         values, references = told(how.values, row), told(how.references, row)
         length, scale = told(how.max_length, row), told(how.scale, row)
+        kind = how.types.get(str(told(how.type, row)), "any")
         yield FieldInfo(
-            str(told(how.name, row)), how.types.get(str(told(how.type, row)), "any"), required=told(how.required, row) is True,
+            str(told(how.name, row)), kind, required=told(how.required, row) is True,
             writable=how.writable is None or told(how.writable, row) is True, max_length=length if length else None,
-            scale=scale if isinstance(scale, int) else None, values=tuple(map(str, values)) if values else None,
+            scale=scale if isinstance(scale, int) and kind == "decimal" else None, values=tuple(map(str, values)) if values else None,
             references=tuple(map(str, references or ())), label=str(told(how.label, row) or ""),
         )  # fmt: skip
 

@@ -38,6 +38,7 @@ class Job:
 
     def __init__(self, writer: Writer, spec: JobSpec, group: Sequence[Operation]) -> None:
         self.writer, self.connector, self.spec, self.group = writer, writer.connector, spec, list(group)
+        self.values = {**self.connector.values, "object": writer.name}
         self.id: str | None = None
 
     def run(self) -> Outcomes:
@@ -79,7 +80,7 @@ class Job:
     # ------------------------------------------------------------------ steps
     def _open(self, rows: list[Fields]) -> None:
         spec = self.spec.open
-        body = body_of(spec.body, {"records": rows}, self.connector.values) if spec.body is not None else None
+        body = body_of(spec.body, {"records": rows}, self.values) if spec.body is not None else None
         answer = self._sent(spec, body=body, sends_rows=self.spec.upload is None)
         self.id = id_of(spec.id, answer)
         if self.id is None:
@@ -104,7 +105,7 @@ class Job:
     def _sent(self, request: Request, *, body: JSON = None, data: bytes | None = None, sends_rows: bool) -> Answer:
         """A step that was taken. Raises Unprocessed, or Unanswered where rows may have been processed."""
         send_by = min((one.send_by for one in self.group if one.send_by is not None), default=None)
-        url = self.connector.address(request, {"job": self.id})
+        url = self.connector.address(request, {"job": self.id, "object": self.writer.name})
         try:
             answer = self.connector.send(
                 request.method, url, body=body, data=data, headers=request.headers, send_by=send_by
@@ -136,7 +137,9 @@ class Job:
         pause = poll.every.shortest.total_seconds()
         while True:
             answer = self.connector.answered(
-                poll.method, self.connector.address(poll, {"job": self.id}), headers=poll.headers
+                poll.method,
+                self.connector.address(poll, {"job": self.id, "object": self.writer.name}),
+                headers=poll.headers,
             )
             facts = answer.facts()
             if search(poll.done, facts) is True:
@@ -156,7 +159,7 @@ class Job:
     # ------------------------------------------------------------------ results
     def _rows(self, results: JobResults) -> Outcomes:
         """Outcomes that one list of results tells."""
-        url = self.connector.address(results, {"job": self.id})
+        url = self.connector.address(results, {"job": self.id, "object": self.writer.name})
         answer = self.connector.answered(results.method, url, headers=results.headers, media=results.media)
         rows = search(results.rows, answer.facts())
         rows = rows if isinstance(rows, list) else []
@@ -176,7 +179,8 @@ class Job:
             return of_item(self.writer, one, results, row, self.id)
         try:
             url = self.connector.address(
-                Request(get=results.each), {"job": self.id, **{name: str(value) for name, value in row.items()}}
+                Request(get=results.each),
+                {"job": self.id, "object": self.writer.name, **{name: str(value) for name, value in row.items()}},
             )
             answer = self.connector.send("get", url)
         except (Unanswered, Refusal) as error:

@@ -47,7 +47,8 @@ def of_item(writer: Writer, one: Operation, spec: BatchSpec | JobResults, item: 
         return _done(one, id_of(spec.id, Answer(200, {}, item, ""), item=True), spec.created, facts, None)
     text = str(search(spec.error, facts) or "refused")
     status = search(spec.status, facts) if isinstance(spec, BatchSpec) and spec.status else 400
-    answer = Answer(int(status) if str(status).isdigit() else 400, {}, item, text)
+    body = search(spec.answer, facts) if isinstance(spec, BatchSpec) and spec.answer else item
+    answer = Answer(int(status) if str(status).isdigit() else 400, {}, body, text)
     do, rule = judge(writer.connector.manifest, answer, one.record)
     return failed(writer, one, "refused" if do in GOOD else do, rule, answer, text, job)
 

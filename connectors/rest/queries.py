@@ -58,6 +58,8 @@ def bound(text: str, form: str) -> str:
     moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
     if form == "date":
         return moment.date().isoformat()
+    if form == "seconds":
+        return soql_instant(text)
     seconds = moment.astimezone(UTC).timestamp()
     return str(int(seconds * 1000) if form == "epoch_ms" else int(seconds))
 

@@ -61,7 +61,8 @@ class SinceParam(Config):
     """How the lower bound of a window is sent."""
 
     param: str
-    format: Literal["rfc3339", "date", "epoch", "epoch_ms", "text"] = "rfc3339"
+    format: Literal["rfc3339", "seconds", "date", "epoch", "epoch_ms", "text"] = "rfc3339"
+    """`seconds`: RFC 3339 without fractions."""
 
 
 class Keyed(Config):
@@ -194,6 +195,8 @@ class BatchSpec(Request):
     error: Expression | None = None
     status: Expression | None = None
     """Where a result holds a status of its own, which `errors` of the manifest judge."""
+    answer: Expression | None = None
+    """Where a result holds a body of its own, which they judge as `body`."""
     created: Expression | None = None
 
 

@@ -44,8 +44,9 @@ def deleted(reader: Reader, request: Read) -> Iterator[Batch]:
         window = Read(request.object, since=_text(start), until=_text(end))
         where = filled(feed.query.where, {"object": reader.name}) if feed.query.where else None
         params, body = reader.query(feed.query.model_copy(update={"where": where}), params, window, None)
+    page = feed.page or reader.connector.manifest.page
     listing = Listing(
-        reader.connector, f"{reader.name} (deleted)", feed.request, feed.records, feed.page or reader.connector.manifest.page, (params, body), request.page
+        reader.connector, f"{reader.name} (deleted)", feed.request, feed.records, page, (params, body), request.page
     )  # fmt: skip
     until = _text(end)
     for rows, answer in listing:
@@ -67,7 +68,6 @@ def _text(moment: datetime) -> str:
 
 
 def _lost(reader: Reader, since: str, earliest: str) -> ConnectorError:
-    return reader.trouble(
-        "cursor_lost", "C536", f"deletes are told back to {earliest[:16]}Z only, and those since {since[:16]}Z are wanted: a run with --full is needed",
-        "run the flow once with --full: it takes what is no longer there for deleted",
-    )  # fmt: skip
+    told = f"deletes are told back to {earliest[:16]}Z only, and those since {since[:16]}Z are wanted"
+    hint = "run the flow once with --full: it takes what is no longer there for deleted"
+    return reader.trouble("cursor_lost", "C536", f"{told}: a run with --full is needed", hint)

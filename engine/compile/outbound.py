@@ -17,11 +17,7 @@ from engine.compile.casts import CastFault, minor_units, scaled
 from engine.compile.expression import assign, plain_path
 from engine.compile.functions import FunctionFault
 from engine.compile.ownership import Ownership
-<<<<<<< HEAD
-from engine.compile.rules import MISSING, Generated, both, build, key_text
-=======
-from engine.compile.rules import MISSING, Generated, build, key_text, same_values
->>>>>>> origin/main
+from engine.compile.rules import MISSING, Generated, both, build, key_text, same_values
 from engine.sdk.connector import ObjectInfo
 from engine.sdk.errors import Problem
 from engine.sdk.record import decode_json, same

@@ -7,10 +7,7 @@ A request that may have reached the system and has no answer raises with `sent=T
 from __future__ import annotations
 
 import random
-<<<<<<< HEAD
-=======
 import socket
->>>>>>> origin/main
 import ssl
 import threading
 import time
@@ -20,26 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
-<<<<<<< HEAD
-import urllib3
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    HTTPError,
-    LocationParseError,
-    MaxRetryError,
-    NameResolutionError,
-    NewConnectionError,
-    ProtocolError,
-    SSLError,
-)
-from urllib3.exceptions import (
-    TimeoutError as TimeoutFault,
-)
-
-=======
 from engine.sdk.addresses import ForbiddenAddress, host_of
 from engine.sdk.budget import shared_budget
->>>>>>> origin/main
 from engine.sdk.config import ConnectionConfig, Rate
 from engine.sdk.errors import ConnectorError, Problem
 from engine.sdk.record import JSON, decode_json, encode_json
@@ -51,9 +30,10 @@ SLOWEST = 1024
 """Bytes a second below which an answer is given up, once it has taken ten seconds."""
 _HINTS = {
     "C510": "see that the address is right and the system runs",
-    "C512": "see the system's certificate; a private authority goes under `ca`",
-    "C514": "ask for smaller pages",
-    "C516": "is that a login or an error page? see the address and the credentials",
+    "C512": "see the address and the system's certificate; a private authority goes under `ca`",
+    "C514": "ask for less at once, or see what stands before the system",
+    "C515": "nothing was sent: run it again",
+    "C516": "see that the address is the API's, and not a login or error page for people",
     "C518": "write the system's own address",
 }
 
@@ -215,19 +195,8 @@ class HttpClient:
             self._idle.append(wire)
 
     def _unanswered(self, trouble: Any, code: str, message: str, *, sent: bool) -> Unanswered:
-<<<<<<< HEAD
-        hints = {"C510": "see that the address is right and the system runs", "C512": "see the address and the system's certificate",
-                 "C514": "ask for less at once, or see what stands before the system", "C515": "nothing was sent: run it again",
-                 "C516": "see that the address is the API's, and not a page for people"}  # fmt: skip
-        return Unanswered(
-            trouble,
-            Problem(code, f"connection {self.name!r}: {message}", None, hints.get(code, "try again")),
-            sent=sent,
-        )
-=======
         problem = Problem(code, f"connection {self.name!r}: {message}", None, _HINTS.get(code, "try again"))
         return Unanswered(trouble, problem, sent=sent)
->>>>>>> origin/main
 
     def _body(self, reply: Reply, end: float) -> tuple[int, dict[str, str], bytes]:
         """The body under limits of size, ratio and time."""
@@ -305,20 +274,6 @@ def shown(url: str) -> str:
 
 
 def _why(error: Exception) -> str:
-<<<<<<< HEAD
-    """The end of a chain of errors, without addresses or credentials."""
-    inner = next((one for one in error.args if isinstance(one, Exception)), error)
-    reason = getattr(error, "reason", None) or error.__cause__ or inner
-    if isinstance(reason, ssl.SSLCertVerificationError):
-        return reason.verify_message.lower()
-    if isinstance(reason, ssl.SSLError):
-        return str(reason.reason or "it does not speak TLS").replace("_", " ").lower()
-    if isinstance(error, ProtocolError) or isinstance(reason, ConnectionError):
-        return "connection refused" if isinstance(reason, ConnectionRefusedError) else "the connection broke off"
-    if isinstance(error, TimeoutError | TimeoutFault) or isinstance(reason, TimeoutError):
-        return "it took longer than `timeout`"
-    text = reason.strerror if isinstance(reason, OSError) and reason.strerror else type(reason).__name__
-=======
     """What an error says, without addresses or credentials."""
     if isinstance(error, socket.gaierror):
         return "the name is not known"
@@ -329,7 +284,6 @@ def _why(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
         return (error.reason or "no TLS").lower().replace("_", " ")
     text = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
->>>>>>> origin/main
     return text.lower()
 
 

@@ -218,33 +218,3 @@ def _removed(data: Any, names: list[str], at: Position) -> None:
         raise SpecError(Problem("E147", f"`remove` names {'.'.join(names)!r}, which is not there", at,
                                 nearest(names[-1], map(str, known))))  # fmt: skip
     del data[names[-1]]
-<<<<<<< HEAD
-
-
-def _with_rows(model: Any, path: Path, positions: Positions) -> Any:
-    """A table whose rows stand in a CSV file beside it."""
-    if model.file is None:
-        return model
-    file = path.parent / model.file
-    at = positions.at("file")
-    if not file.is_file():
-        raise SpecError(Problem("E130", f"there is no file {model.file!r} beside the table", at, "create it"))
-    with file.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream, strict=True)
-        rows = list(reader)
-        columns = list(reader.fieldnames or ())
-    wrong = next((number for number, row in enumerate(rows, 2) if None in row or None in row.values()), None)
-    if wrong:
-        raise SpecError(Problem("E148", f"line {wrong} has another number of values than the first line",
-                                Position(f"{positions.file.rpartition('/')[0]}/{model.file}", wrong), "quote values that hold commas"))  # fmt: skip
-    for name in [*model.columns, *model.key]:
-        if name not in columns:
-            raise SpecError(Problem("E148", f"{model.file} has no column {name!r}", at, nearest(name, columns)))
-    filled = model.model_copy(update={"rows": rows, "columns": model.columns or columns})
-    try:
-        filled._unique()
-    except ValueError as error:
-        raise SpecError(Problem("E144", str(error), at, "keep one of them")) from None
-    return filled
-=======
->>>>>>> origin/main

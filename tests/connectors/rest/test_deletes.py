@@ -200,7 +200,7 @@ def test_netsuite_tells_deletes_by_query(sandbox: Sandbox, workspace: Workspace)
     with workspace.connector("netsuite") as connector:
         assert connector.describe("customer").tombstones
         batches = list(
-            connector.read(Read("customer", since=minutes_ago(5), deletes=True, deleted_since=minutes_ago(5)))
+            connector.read(Read("customer", until=minutes_ago(-2), deletes=True, deleted_since=minutes_ago(5)))
         )
     gone = [one.key for batch in batches for one in batch.records if one.deleted]
     assert gone == [made]

@@ -36,6 +36,7 @@ def soql(query: Query, spec: ObjectSpec, fields: Sequence[str], request: Read | 
     """A SELECT for a read or for a search."""
     modified = spec.modified.field if spec.modified else None
     columns = list(dict.fromkeys([*spec.key, *([modified] if modified else []), *(query.select or fields)]))
+    columns = list(dict.fromkeys(_child(query, one) or one for one in columns))
     tests = [query.where] if query.where else []
     if request is not None and modified:
         if request.since is not None:
@@ -62,6 +63,14 @@ def bound(text: str, form: str) -> str:
         return soql_instant(text)
     seconds = moment.astimezone(UTC).timestamp()
     return str(int(seconds * 1000) if form == "epoch_ms" else int(seconds))
+
+
+def _child(query: Query, column: str) -> str | None:
+    """The child query of a list that a column leads into; None for a column of the record itself."""
+    name = column.split(".")[0]
+    if name not in query.children:
+        return None
+    return f"(SELECT {', '.join(query.children[name])} FROM {name})"  # noqa: S608 - names from the manifest
 
 
 def suiteql(

@@ -15,7 +15,7 @@ from engine.sdk.connector import ObjectInfo
 from engine.sdk.errors import Problem
 from engine.sdk.record import JSON, Fields
 from engine.spec.load import Document
-from engine.spec.mapping import Mapping
+from engine.spec.mapping import Mapping, Onto
 
 
 @dataclass(slots=True)
@@ -109,7 +109,9 @@ def compile_inbound(document: Document, registry: Registry, *, zone: str = "UTC"
             for name, text in (model.sum or {}).items()
         }
     reads = set(body.paths)
-    for expression in (compiled.where, compiled.deleted, compiled.each, *compiled.key):
+    if isinstance(model.onto, Onto):
+        reads.add(model.onto.from_)
+    for expression in (compiled.where, compiled.deleted, compiled.each, *([] if model.each else compiled.key)):
         if expression is not None:
             reads |= {".".join(path) for path in expression.reads}
     compiled.reads = tuple(sorted(one for one in reads if one))

@@ -6,12 +6,13 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 from unittest.mock import patch
 
 from engine.sdk.connector import Operation, Read
-from engine.sdk.errors import Problem
+from engine.sdk.errors import ConnectorError, Problem
 from engine.sdk.record import Fields
 from tests.messages.case import Answer, Place, case, server
 
@@ -134,6 +135,22 @@ def a_login_page(place: Place) -> Any:
     return _read(place, _always(body=b"<html>Sign in</html>", **{"Content-Type": "text/html"}))
 
 
+@case("C517")
+def failing_too_often(place: Place) -> Any:
+    more = ", breaker: { failures: 50%, of: 2, reset: 1m }"
+    with server(_always(500, b"{}")) as url, _api(place, url, more=more) as connector:
+        for _ in range(2):
+            with suppress(ConnectorError):
+                list(connector.read(Read("things")))
+        return list(connector.read(Read("things")))
+
+
+@case("C518")
+def metadata_address(place: Place) -> Any:
+    with _api(place, "http://169.254.169.254") as connector:
+        return list(connector.read(Read("things")))
+
+
 @case("C520")
 def no_token(place: Place) -> Any:
     with server(_always()) as url, _api(place, url, auth="") as connector:
@@ -207,6 +224,14 @@ def not_searchable_by_that(place: Place) -> Any:
         return connector.find("things", [{"name": "A"}])
 
 
+@case("C536")
+def deletes_that_the_feed_forgot(place: Place) -> Any:
+    feed = MANIFEST + "    deletes: { kind: feed, get: /gone, records: body.gone, key: id, earliest: body.since }\n"
+    answer = _always(body=b'{"gone": [], "since": "2026-11-01T00:00:00Z"}')
+    with server(answer) as url, _api(place, url, feed) as connector:
+        return list(connector.read(Read("things", deletes=True, deleted_since="2026-10-01T00:00:00Z")))
+
+
 @case("C540")
 def takes_no_delete(place: Place) -> Problem:
     return _write(place, _always(), kind="delete")
@@ -240,6 +265,24 @@ def answer_without_the_record(place: Place) -> Problem:
 def not_in_that_form(place: Place) -> Problem:
     timed = MANIFEST.replace("    key: id\n", '    key: id\n    fields: { hours: { type: decimal, form: "h:mm" } }\n')
     return _write(place, _always(), timed, record={"hours": Decimal("0.335")})
+
+
+@case("C545")
+def a_job_that_failed(place: Place) -> Problem:
+    jobs = (
+        MANIFEST
+        + """    jobs:
+      create:
+        open: { post: /jobs, body: { rows: "@records" }, id: body.id }
+        poll: { get: "/jobs/{job}", done: "`false`", failed: "body.state == 'failed'", message: body.why }
+        results: [{ get: "/jobs/{job}/rows", rows: body.rows }]
+"""
+    )
+    body = b'{"id": "7", "state": "failed", "why": "out of storage", "rows": []}'
+    with server(_always(body=body)) as url, _api(place, url, jobs) as connector:
+        outcomes = connector.write("things", [Operation(f"o{n}", "create", {"name": "A"}) for n in range(2)])
+    assert outcomes[0].problem is not None
+    return outcomes[0].problem
 
 
 @case("C560")

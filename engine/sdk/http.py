@@ -30,10 +30,10 @@ SLOWEST = 1024
 """Bytes a second below which an answer is given up, once it has taken ten seconds."""
 _HINTS = {
     "C510": "see that the address is right and the system runs",
-    "C512": "see the address and the system's certificate; a private authority goes under `ca`",
-    "C514": "ask for less at once, or see what stands before the system",
+    "C512": "see the system's certificate; a private authority goes under `ca`",
+    "C514": "ask for smaller pages",
     "C515": "nothing was sent: run it again",
-    "C516": "see that the address is the API's, and not a login or error page for people",
+    "C516": "is that a login or an error page? see the address and the credentials",
     "C518": "write the system's own address",
 }
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 from unittest.mock import patch
@@ -91,6 +91,11 @@ def no_such_object(place: Place) -> Any:
     return _api(place, "http://127.0.0.1:9").describe("thing")
 
 
+@case("C505")
+def not_read_by_that(place: Place) -> Any:
+    return _api(place, "http://127.0.0.1:9", more=", objects: { things: { modified: touched_at } }").describe("things")
+
+
 @case("C510")
 def nobody_there(place: Place) -> Any:
     with _api(place, "http://127.0.0.1:9") as connector:
@@ -136,19 +141,21 @@ def a_login_page(place: Place) -> Any:
 
 
 @case("C517")
-def failing_too_often(place: Place) -> Any:
-    more = ", breaker: { failures: 50%, of: 2, reset: 1m }"
-    with server(_always(500, b"{}")) as url, _api(place, url, more=more) as connector:
-        for _ in range(2):
-            with suppress(ConnectorError):
+def fails_too_often(place: Place) -> Any:
+    with server(_always(503, b'{"error": "down"}')) as url, \
+         _api(place, url, more=", breaker: { failures: 50%, of: 2, reset: 50s }") as connector:  # fmt: skip
+        for _ in range(9):
+            try:
                 list(connector.read(Read("things")))
-        return list(connector.read(Read("things")))
+            except ConnectorError as error:
+                if error.problem.code == "C517":
+                    return Problem("C517", re.sub(r"\d\d s", "50 s", error.problem.message), None, error.problem.hint)
+    raise AssertionError("it was called every time")
 
 
 @case("C518")
-def metadata_address(place: Place) -> Any:
-    with _api(place, "http://169.254.169.254") as connector:
-        return list(connector.read(Read("things")))
+def an_odd_address(place: Place) -> Any:
+    return _api(place, "http://2130706433")
 
 
 @case("C520")

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import base64
-import json
 import threading
 import time
-import uuid
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import jmespath
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from oauthlib import oauth1
 
-from engine.sdk.config import Secret
+from connectors.rest.assertions import assertion
+from engine.sdk.config import ConnectionContext, Secret
 from engine.sdk.errors import ConnectorError, Problem
-from engine.sdk.http import HttpClient
+from engine.sdk.http import Answer, HttpClient, Unanswered
 from engine.sdk.manifest_auth import Auth
 
 Fill = Callable[[str], str]
@@ -27,17 +24,36 @@ _FORM = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "applica
 
 
 class Authenticator:
-    """Adds credentials to requests."""
+    """Adds credentials to requests. One an open connection; its methods may be called from several threads.
 
-    def __init__(self, name: str, spec: Auth, given: Mapping[str, Any], fill: Fill) -> None:
-        self.name, self.spec, self.given, self.fill = name, spec, given, fill
+    open_client: a client for the token address, where that is another host than the system's.
+    moved: told once where the token reply names the address to call from then on.
+    """
+
+    def __init__(
+        self, context: ConnectionContext, spec: Auth, given: Mapping[str, Any], fill: Fill,
+        open_client: Callable[[str], HttpClient], moved: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        self.name, self.context, self.spec, self.given, self.fill = context.name, context, spec, given, fill
         self.kind = str(given.get("kind") or spec.kinds[0])
         if self.kind not in spec.kinds:
             raise self._wrong(f"there is no authentication {self.kind!r} here", f"write one of {', '.join(spec.kinds)}")
+        self._open_client, self._moved = open_client, moved
         self._lock = threading.Lock()
         self._token: str | None = None
         self._expires = 0.0
-        self.instance: str | None = None
+        self._refused: ConnectorError | None = None
+        self._rotated: str | None = None
+        self._client: HttpClient | None = None
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+
+    @property
+    def renewable(self) -> bool:
+        """Whether a refused request may pass with new credentials; trying fixed ones again only locks the user out."""
+        return self.kind.startswith("oauth")
 
     def _wrong(self, message: str, hint: str) -> ConnectorError:
         return ConnectorError("config", Problem("C520", f"connection {self.name!r}: {message}", None, hint))
@@ -49,7 +65,7 @@ class Authenticator:
             raise self._wrong(f"`auth.{name}` is missing for {self.kind}", f"add `{name}: ${{secret:…}}` under `auth`")
         return value.reveal() if isinstance(value, Secret) else str(value)
 
-    def headers(self, client: HttpClient, method: str, url: str) -> dict[str, str]:
+    def headers(self, method: str, url: str) -> dict[str, str]:
         """Headers for one request."""
         if self.kind == "none":
             return {}
@@ -58,11 +74,10 @@ class Authenticator:
         if self.kind == "api_key":
             return {str(self.given.get("header") or self.spec.header): self.setting("api_key")}
         if self.kind == "basic":
-            pair = f"{self.setting('username')}:{self.setting('password')}".encode()
-            return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
+            return {"Authorization": _basic(self.setting("username"), self.setting("password"))}
         if self.kind == "oauth1_tba":
             return self._signed(method, url)
-        return {"Authorization": f"Bearer {self.token(client)}"}
+        return {self.spec.header: f"{self.spec.prefix}{self.token()}"}
 
     def _signed(self, method: str, url: str) -> dict[str, str]:
         client = oauth1.Client(
@@ -72,88 +87,128 @@ class Authenticator:
         _, headers, _ = client.sign(url, http_method=method.upper())  # type: ignore[arg-type]
         return {"Authorization": str(headers["Authorization"])}
 
-    def token(self, client: HttpClient) -> str:
-        """The token; fetched by one thread while the others wait."""
+    # ------------------------------------------------------------------ tokens
+    def prepare(self) -> None:
+        """Before addresses are made: a token whose reply names the address must be there."""
+        if self.spec.instance is not None and self.kind.startswith("oauth2") and self._token is None:
+            self.token()
+
+    def token(self) -> str:
+        """The token; fetched by one thread while the others wait. A refusal is remembered: it would lock the user out."""
         with self._lock:
+            if self._refused is not None:
+                raise self._refused
             if self._token is None or time.monotonic() > self._expires:
-                self._fetch(client)
+                self._fetch()
             assert self._token is not None
             return self._token
 
     def refuse(self, used: str | None) -> None:
-        """The system refused this token: fetch another, unless somebody has done so already."""
+        """The system refused this header: fetch another token, unless somebody has done so already."""
         with self._lock:
-            if used is None or used == f"Bearer {self._token}":
+            if used is None or used == f"{self.spec.prefix}{self._token}":
                 self._token = None
 
-    def _fetch(self, client: HttpClient) -> None:
+    def _fetch(self) -> None:
         url = self.fill(str(self.given.get("token_url") or self.spec.token_url or ""))
         form, headers = self._grant(url)
-        answer = client.retried(
-            lambda: client.send("POST", url, headers={**_FORM, **headers}, body=urlencode(form).encode())
-        )
+        if self._client is None:
+            self._client = self._open_client(url)
+        client, data = self._client, urlencode(form).encode()
+        try:
+            answer = client.retried(
+                lambda: self._asked(client.send("POST", url, headers={**_FORM, **headers}, body=data))
+            )
+        except Unanswered as error:  # what was not answered is the request for a token, not the one it is for
+            raise ConnectorError(error.trouble, error.problem, wait=error.wait) from None
         body = answer.body if isinstance(answer.body, dict) else {}
-        if answer.status != 200 or not body.get("access_token"):
-            reason = body.get("error_description") or body.get("error") or f"status {answer.status}"
-            raise ConnectorError("auth", Problem("C521", f"connection {self.name!r}: no token: {reason}", None,
-                                                 "see the credentials under `auth`"))  # fmt: skip
-        self._token = str(body["access_token"])
-        life = float(str(body.get("expires_in") or self.spec.life.total_seconds()))
+        if answer.status != 200 or not isinstance(body.get("access_token"), str):
+            self._refused = self._no_token(answer, "auth")
+            raise self._refused
+        self._token = body["access_token"]
+        try:
+            life = float(str(body.get("expires_in")))
+        except ValueError:
+            life = self.spec.life.total_seconds()
         self._expires = time.monotonic() + life * 0.9
+        if isinstance(body.get("refresh_token"), str) and self.kind == "oauth2_refresh_token":
+            self._rotate(body["refresh_token"])
         if self.spec.instance is not None:
-            self.instance = jmespath.search(self.spec.instance, answer.facts())
+            where = jmespath.search(self.spec.instance, answer.facts())
+            if isinstance(where, str) and where:
+                self._moved(where)
+
+    def _asked(self, answer: Answer) -> Answer:
+        """The reply of the token address; what may pass is told as such, so that it is asked again."""
+        if answer.status >= 500 or answer.status in (408, 429):
+            raise self._no_token(answer, "rate_limited" if answer.status == 429 else "server")
+        return answer
+
+    def _no_token(self, answer: Answer, trouble: Any) -> ConnectorError:
+        body = answer.body if isinstance(answer.body, dict) else {}
+        reason = str(body.get("error_description") or body.get("error") or f"status {answer.status}")
+        for value in self.given.values():
+            if isinstance(value, Secret) and value.reveal():
+                reason = reason.replace(value.reveal(), str(value))
+        text = " ".join(reason.split())[:300]
+        return ConnectorError(trouble, Problem("C521", f"connection {self.name!r}: no token: {text}", None,
+                                               "see the credentials under `auth`"))  # fmt: skip
+
+    # ------------------------------------------------------------------ refresh tokens that change
+    def _refresh_token(self) -> str:
+        if self._rotated is not None:
+            return self._rotated
+        path = self._token_file()
+        return path.read_text("utf-8").strip() if path is not None and path.is_file() else self.setting("refresh_token")
+
+    def _token_file(self) -> Path | None:
+        given = self.given.get("refresh_token_file")
+        return self.context.path(str(given)) if given else None
+
+    def _rotate(self, token: str) -> None:
+        """Keep a new refresh token: the old one may be dead from now on."""
+        path = self._token_file()
+        if path is not None and token != self._refresh_token():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fresh = path.with_name(f"{path.name}.new")
+            fresh.touch(0o600)
+            fresh.write_text(token, "utf-8")
+            fresh.replace(path)
+        self._rotated = token
 
     def _grant(self, url: str) -> tuple[dict[str, str], dict[str, str]]:
-        scope = {"scope": self.spec.scope} if self.spec.scope else {}
+        """Form and headers that ask for a token."""
+        scope = {"scope": self.fill(self.spec.scope)} if self.spec.scope else {}
+        more = {name: self.fill(text) for name, text in self.spec.params.items()}
         if self.kind == "oauth2_refresh_token":
-            return {"grant_type": "refresh_token", "refresh_token": self.setting("refresh_token"),
-                    "client_id": self.setting("client_id"), "client_secret": self.setting("client_secret")}, {}  # fmt: skip
+            form = {"grant_type": "refresh_token", "refresh_token": self._refresh_token(), **more}
+            return self._with_client(form)
         if self.kind == "oauth2_client_credentials" and self.spec.assertion == "grant":
-            pair = f"{self.setting('client_id')}:{self.setting('client_secret')}".encode()
-            return {"grant_type": "client_credentials", **scope}, {
-                "Authorization": f"Basic {base64.b64encode(pair).decode()}"
-            }
-        assertion = self._assertion(url)
+            return self._with_client({"grant_type": "client_credentials", **scope, **more})
+        signed = assertion(self.spec, self.setting, url, self.fill, self._key_id(), self._wrong)
         if self.spec.assertion == "client":
             kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
             return {
                 "grant_type": "client_credentials",
                 "client_assertion_type": kind,
-                "client_assertion": assertion,
+                "client_assertion": signed,
+                **more,
             }, {}
-        return {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": assertion}, {}
+        return {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": signed, **more}, {}
 
-    def _assertion(self, url: str) -> str:
-        """A signed JWT (RFC 7523)."""
-        now = int(time.time())
-        header = {"typ": "JWT", "alg": self.spec.algorithm}
-        if self.given.get("key_id"):
-            header["kid"] = self.setting("key_id")
-        claims: dict[str, Any] = {"iss": self.setting("client_id"), "iat": now, "exp": now + 170, "jti": str(uuid.uuid4()),
-                                  "aud": self.fill(self.spec.audience) if self.spec.audience else url}  # fmt: skip
-        if self.spec.assertion == "client":
-            claims["scope"] = (self.spec.scope or "").split()
-        else:
-            claims["sub"] = self.setting("username")
-        text = f"{_b64(json.dumps(header).encode())}.{_b64(json.dumps(claims).encode())}"
-        return f"{text}.{_b64(self._sign(text.encode()))}"
+    def _key_id(self) -> str | None:
+        return self.setting("key_id") if self.given.get("key_id") is not None else None
 
-    def _sign(self, data: bytes) -> bytes:
-        try:
-            key = serialization.load_pem_private_key(self.setting("private_key").encode(), None)
-        except ValueError:
-            raise self._wrong("`auth.private_key` is not a PEM key", "write the key as PEM text") from None
-        if isinstance(key, ec.EllipticCurvePrivateKey):
-            r, s = decode_dss_signature(key.sign(data, ec.ECDSA(hashes.SHA256())))
-            return r.to_bytes(32, "big") + s.to_bytes(32, "big")
-        assert isinstance(key, rsa.RSAPrivateKey)
-        if self.spec.algorithm == "PS256":
-            return key.sign(data, padding.PSS(padding.MGF1(hashes.SHA256()), 32), hashes.SHA256())
-        return key.sign(data, padding.PKCS1v15(), hashes.SHA256())
+    def _with_client(self, form: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+        """The client's id and secret, where the system wants them."""
+        id, secret = self.setting("client_id"), self.setting("client_secret")
+        if self.spec.client == "body":
+            return {**form, "client_id": id, "client_secret": secret}, {}
+        return form, {"Authorization": _basic(id, secret)}
 
 
-def _b64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+def _basic(user: str, password: str) -> str:
+    return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
 def origin(url: str) -> str:

@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from connectors.rest.auth import Authenticator
+from connectors.rest.auth import Authenticator, origin
 from connectors.rest.reading import Reader
-from connectors.rest.shapes import filled, judge, told, wait_of
+from connectors.rest.shapes import Refusal, filled, judge, told, wait_of
 from connectors.rest.writing import Writer
+from engine.sdk.budget import pause_of
 from engine.sdk.config import ConnectionConfig, Secret
 from engine.sdk.connector import Batch, Connector, FieldInfo, Finding, ObjectInfo, Operation, Outcome, Read
 from engine.sdk.errors import ConnectorError, Problem, nearest
-from engine.sdk.http import Answer, HttpClient, json_body
+from engine.sdk.http import Answer, HttpClient, json_body, shown
 from engine.sdk.manifest import FieldSpec, Manifest, ObjectSpec
 from engine.sdk.manifest_requests import Request
 from engine.sdk.record import JSON, Fields, Record
@@ -28,6 +29,10 @@ class RestConfig(ConnectionConfig):
     """Values of the manifest's settings."""
     auth: dict[str, Any] = {}
     """`kind` and its credentials."""
+    hosts: list[str] = []
+    """Names that may lead to private addresses, such as a system inside the company's network."""
+    ca: str | None = None
+    """File with certificates of further authorities (PEM), relative to the workspace."""
 
     @classmethod
     def settings_of(cls, data: Mapping[str, Any], manifest: Manifest) -> dict[str, Any]:
@@ -53,16 +58,50 @@ class RestConnector(Connector[RestConfig]):
             raise ConnectorError(
                 "config", Problem("C523", f"connection {context.name!r} has no {missing[0]!r}", None, hint)
             )
-        base = filled(self.manifest.base, self.values)
-        if urlsplit(base).scheme not in ("http", "https"):
-            raise ConnectorError("config", Problem("C524", f"connection {context.name!r}: {base!r} is no web address", None,
-                                                   "start it with https://"))  # fmt: skip
-        limits = self.manifest.limits
-        self.client = HttpClient(context.name, base, config, rate=limits.requests, concurrency=limits.concurrency or 50)
-        self.auth = Authenticator(context.name, self.manifest.auth, config.auth, lambda text: filled(text, self.values))
+        self.client = self._client(filled(self.manifest.base, self.values))
+        self.auth = Authenticator(
+            context, self.manifest.auth, config.auth, lambda text: filled(text, self.values), self._token_client, self._moved
+        )  # fmt: skip
 
     def close(self) -> None:
+        self.auth.close()
         self.client.close()
+
+    def _client(self, base: str) -> HttpClient:
+        limits, config = self.manifest.limits, self.config
+        if urlsplit(base).scheme not in ("http", "https"):
+            raise ConnectorError("config", Problem("C524", f"connection {self.context.name!r}: {base!r} is no web address", None,
+                                                   "start it with https://"))  # fmt: skip
+        client = HttpClient(
+            self.context.name, base, config, rate=limits.requests, concurrency=limits.concurrency or 200, hosts=config.hosts,
+            ca=str(self.context.path(config.ca)) if config.ca else None,
+        )  # fmt: skip
+        if limits.remaining:
+            client.after = self._spare
+        return client
+
+    def _token_client(self, url: str) -> HttpClient:
+        """A client for the token address: it may be another host, and has its own pool."""
+        return self._client(origin(url))
+
+    def _moved(self, where: str) -> None:
+        """The token reply named the address to call; from TLS to none is no way to go."""
+        if where.rstrip("/") == str(self.values.get("url") or "").rstrip("/"):
+            return
+        if urlsplit(self.client.base).scheme == "https" and urlsplit(where).scheme != "https":
+            raise ConnectorError("bad_response", Problem(
+                "C511", f"connection {self.context.name!r}: the token reply leads to {shown(where)}, without TLS", None,
+                "see `auth.instance` of the manifest",
+            ))  # fmt: skip
+        self.values = {**self.values, "url": where.rstrip("/")}
+        self.client = self._client(filled(self.manifest.base, self.values))
+
+    def _spare(self, answer: Answer) -> None:
+        """Stop before the system does, where its headers say that nothing is left of the quota."""
+        limits = self.manifest.limits
+        wait = pause_of(answer.headers, limits.remaining, limits.reset, limits.reset_in)
+        if wait is not None:
+            self.client.budget.pause(wait)
 
     def objects(self) -> list[str]:
         return sorted(self.manifest.objects)
@@ -111,6 +150,7 @@ class RestConnector(Connector[RestConfig]):
     # ------------------------------------------------------------------ requests
     def address(self, request: Request, values: Mapping[str, Any], params: Mapping[str, Any] | None = None) -> str:
         """A request's address with settings and fields put in."""
+        self.auth.prepare()
         known = {**self.values, **values}
         given = {name: filled(str(value), known) for name, value in request.params.items()}
         return self.client.url(filled(request.path, known, path=True), {**given, **(params or {})})
@@ -127,13 +167,14 @@ class RestConnector(Connector[RestConfig]):
         """One request with credentials; a refused token is renewed once."""
         data = json_body(body) if body is not None else None
         for again in (True, False):
-            auth = self.auth.headers(self.client, method, url)
+            auth = self.auth.headers(method, url)
             sent = {"Accept": "application/json", **self.manifest.headers, **(headers or {}), **auth}
             sent |= {"Content-Type": sent.get("Content-Type", "application/json")} if data is not None else {}
             answer = self.client.send(method, url, headers=sent, body=data, send_by=send_by)
-            if judge(self.manifest, answer)[0] != "refresh_then_retry" or not again:
+            renewable = again and self.auth.renewable
+            if not renewable or judge(self.manifest, answer)[0] != "refresh_then_retry":
                 return answer
-            self.auth.refuse(auth.get("Authorization"))
+            self.auth.refuse(auth.get(self.manifest.auth.header))
         raise AssertionError("unreachable")
 
     def answered(self, method: str, url: str, *, body: JSON = None, headers: Mapping[str, str] | None = None) -> Answer:
@@ -142,7 +183,7 @@ class RestConnector(Connector[RestConfig]):
         def once() -> Answer:
             answer = self.send(method, url, body=body, headers=headers)
             do, rule = judge(self.manifest, answer)
-            if do in ("success", "ignore"):
+            if do in ("success", "ignore", "empty"):
                 return answer
             wait = wait_of(rule, answer)
             troubles: dict[str, Any] = {"rate_limited": "rate_limited", "retry": "server", "in_doubt": "server",
@@ -152,9 +193,13 @@ class RestConnector(Connector[RestConfig]):
                 self.client.budget.pause(wait or 1.0)
             code = "C521" if trouble == "auth" else "C531"
             message = f"connection {self.context.name!r}: {urlsplit(url).path} answered {answer.status}: {told(self.manifest, answer)}"
-            raise ConnectorError(trouble, Problem(code, message, None, "see the system's message"), wait=wait)
+            raise Refusal(trouble, Problem(code, message, None, "see the system's message"), do, wait)
 
         return self.client.retried(once)
+
+    def empty(self, answer: Answer) -> bool:
+        """Whether a good answer to a list says that there are no records."""
+        return judge(self.manifest, answer)[0] == "empty"
 
     # ------------------------------------------------------------------ the contract
     def read(self, request: Read) -> Iterator[Batch]:

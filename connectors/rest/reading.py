@@ -8,20 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from connectors.rest.forms import forms_of, read_forms
+from connectors.rest.paging import Listing, Start
 from connectors.rest.queries import soql, suiteql
-from connectors.rest.shapes import body_of, instant, records_of, search
+from connectors.rest.shapes import Refusal, body_of, instant, records_of, search
 from engine.sdk.connector import Batch, Read
 from engine.sdk.errors import ConnectorError, Problem
-from engine.sdk.http import Answer
 from engine.sdk.manifest import ObjectSpec
 from engine.sdk.manifest_requests import Page, Query, ReadSpec, SinceParam
-from engine.sdk.record import Fields, Record, digest, same, text_key
+from engine.sdk.record import Fields, Record, same, text_key
 
 if TYPE_CHECKING:
     from connectors.rest.connector import RestConnector
-
-MAX_PAGES = 100_000
-EMPTY_PAGES = 3
 
 
 class Reader:
@@ -83,7 +80,7 @@ class Reader:
     # ------------------------------------------------------------------ pages
     def _first(self, read: ReadSpec, request: Read) -> tuple[dict[str, Any], Any]:
         """Parameters and body of the first page."""
-        params: dict[str, Any] = {name: str(value) for name, value in request.query.items()}
+        params: dict[str, Any] = _texts(request.query)
         body = body_of(read.body, {}, self.connector.values) if read.body is not None else None
         if read.query is not None:
             return self._query(read.query, params, request, None, read)
@@ -123,84 +120,16 @@ class Reader:
         return params, dict(suiteql(query, self.spec, request, by, zone, after))
 
     def _pages(self, read: ReadSpec, request: Read) -> Iterator[list[Fields]]:
-        page, given, empty, seen = self.page, 0, 0, set()
-        params, body = self._first(read, request)
-        if page.size is not None:
-            params[page.size.param] = str(min(max(request.page, 1), page.size.max))
-        state: dict[str, Any] = dict(params)
-        if page.kind == "page":
-            state[page.param or "page"] = str(page.start)
-        if page.kind == "offset":
-            state[page.param or "offset"] = "0"
-        url = self.connector.address(read, {}, state)
-        for number in range(MAX_PAGES):
-            answer = self.connector.answered(read.method, url, body=body, headers=read.headers)
-            records = records_of(read.records, answer)
-            mark = (url, digest([body, records[:1], records[-1:]]))
-            if mark in seen:
-                raise self.trouble("bad_response", "C533", "a page came a second time", "see the manifest's `page`")
-            seen.add(mark)
-            given += len(records)
-            empty = empty + 1 if not records else 0
+        def beyond(last: str) -> Start:
+            assert read.query is not None
+            return self._query(read.query, _texts(request.query), request, None, read, last)
+
+        on = beyond if read.query is not None and read.query.kind == "suiteql" else None
+        listing = Listing(
+            self.connector, self.name, read, read.records, self.page, self._first(read, request), request.page, on, self.spec.key[0]
+        )  # fmt: skip
+        for records, _ in listing:
             yield records
-            following = self._next(page, answer, records, state, number, given)
-            if following is None:
-                self._complete(page, answer, given)
-                return
-            if empty >= EMPTY_PAGES:
-                raise self.trouble(
-                    "bad_response", "C533", "three empty pages with more to come", "see the manifest's `page`"
-                )
-            if isinstance(following, dict):
-                state.update(following)
-                if page.kind == "keyset" or (page.cap is not None and given >= page.cap):
-                    state, body = self._beyond(read, request, params, page, records)
-                    given = 0
-                url = self.connector.address(read, {}, state)
-            else:
-                url = self.connector.client.url(following)
-        raise self.trouble("bad_response", "C533", f"more than {MAX_PAGES:,} pages", "narrow the read")
-
-    def _beyond(
-        self, read: ReadSpec, request: Read, params: dict[str, Any], page: Page, records: list[Fields]
-    ) -> tuple[dict[str, Any], Any]:
-        """Past the greatest offset the read goes on by key."""
-        if read.query is None or read.query.kind != "suiteql":
-            raise self.trouble(
-                "truncated", "C534", f"has more records than its paging reaches ({page.cap:,})", "narrow the read"
-            )
-        last = str(records[-1][self.spec.key[0]])
-        state, body = self._query(read.query, dict(params), request, None, read, last)
-        return {**state, page.param or "offset": "0"}, body
-
-    def _next(
-        self, page: Page, answer: Answer, records: list[Fields], state: Mapping[str, Any], number: int, given: int
-    ) -> dict[str, Any] | str | None:
-        """Parameters or address of the next page; None at the end."""
-        facts = answer.facts()
-        if page.kind in ("next_url", "cursor"):
-            found = search(page.next, facts)
-            if not found:
-                return None
-            return str(found) if page.kind == "next_url" else {page.param or "cursor": str(found)}
-        if page.kind == "link_header":
-            match = re.search(r'<([^>]+)>;\s*rel="?next"?', answer.headers.get("link", ""))
-            return match[1] if match else None
-        if page.kind in ("page", "offset", "keyset"):
-            more = search(page.more, facts) if page.more else bool(records)
-            if more is not True:
-                return None
-            if page.kind == "page":
-                return {page.param or "page": str(page.start + number + 1)}
-            return {page.param or "offset": str(int(state.get(page.param or "offset", 0)) + len(records))}
-        return None
-
-    def _complete(self, page: Page, answer: Answer, given: int) -> None:
-        total = search(page.total, answer.facts()) if page.total else None
-        if isinstance(total, int) and given < total:
-            raise self.trouble(
-                "truncated", "C534", f"gave {given} of {total} records", "run it again; rows may have moved"
-            )
 
     # ------------------------------------------------------------------ details, searches
     def _details(self, rows: Sequence[Fields], request: Read | None) -> Iterator[Record]:
@@ -213,8 +142,8 @@ class Reader:
             url = self.connector.address(detail, row)
             try:
                 answer = self.connector.answered(detail.method, url, headers=detail.headers)
-            except ConnectorError as error:
-                if error.trouble == "refused" and " answered 404" in error.problem.message:
+            except Refusal as error:
+                if error.do == "missing":
                     return None  # gone since the list was made
                 raise
             value = records_of(detail.record, answer)[0]
@@ -281,6 +210,10 @@ class Reader:
         rows = records_of(feed.records or "body", answer)
         keys = [str(search(feed.key, row)) for row in rows]
         yield Batch([Record(key, {}, deleted=True, raw=b"deleted") for key in keys])
+
+
+def _texts(query: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: str(value) for name, value in query.items()}
 
 
 def _equal(left: Any, right: Any) -> bool:

@@ -12,11 +12,20 @@ from zoneinfo import ZoneInfo
 
 import jmespath
 
+from engine.sdk.budget import waiting_time
 from engine.sdk.errors import ConnectorError, Problem
-from engine.sdk.http import Answer
+from engine.sdk.http import Answer, shown
 from engine.sdk.manifest import ErrorRule, Manifest
 from engine.sdk.manifest_requests import Keyed
 from engine.sdk.record import JSON, Fields
+
+
+class Refusal(ConnectorError):
+    """A reading request that was answered, but not with what was asked for. do: what the answer was taken for."""
+
+    def __init__(self, trouble: Any, problem: Problem, do: str, wait: float | None) -> None:
+        super().__init__(trouble, problem, wait=wait)
+        self.do = do
 
 
 @cache
@@ -56,8 +65,10 @@ def body_of(template: JSON, parts: Mapping[str, JSON], values: Mapping[str, Any]
     return [body_of(item, parts, values) for item in template] if isinstance(template, list) else template
 
 
-def records_of(how: str | Keyed, answer: Answer) -> list[Fields]:
-    """The records of an answer. Raises ConnectorError C530 where they are not there."""
+def records_of(how: str | Keyed, answer: Answer, *, empty: bool = False) -> list[Fields]:
+    """The records of an answer; none where it is known to be `empty`. Raises ConnectorError C530 where they are not there."""
+    if empty:
+        return []
     facts = answer.facts()
     if isinstance(how, Keyed):
         order, found = search(how.order, facts), search(how.map, facts)
@@ -104,21 +115,16 @@ def judge(manifest: Manifest, answer: Answer, record: JSON = None) -> tuple[str,
 
 def told(manifest: Manifest, answer: Answer) -> str:
     """What the system says is wrong, in one line."""
+    if 300 <= answer.status < 400 and answer.headers.get("location"):
+        return f"it redirects to {shown(answer.headers['location'])}; redirects are not followed, write the address it means"
     found = search(manifest.message, answer.facts())
     if isinstance(found, list):
         found = "; ".join(str(one) for one in found if one)
-    text = (
-        str(found)
-        if found
-        else f"status {answer.status}" + (f": {answer.text[:200]}" if answer.text and not answer.body else "")
-    )
-    return " ".join(text.split())[:500]
+    detail = f": {answer.text[:200]}" if answer.text and not answer.body else ""
+    return " ".join((str(found) if found else f"status {answer.status}{detail}").split())[:500]
 
 
 def wait_of(rule: ErrorRule | None, answer: Answer) -> float | None:
     """Seconds to wait before the next try, where the answer says it."""
     given = search(rule.wait, answer.facts()) if rule and rule.wait else answer.headers.get("retry-after")
-    try:
-        return None if given is None else max(0.0, float(str(given)))
-    except ValueError:
-        return None
+    return waiting_time(given)

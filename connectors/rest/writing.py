@@ -23,6 +23,9 @@ _DONE: dict[str, OutcomeState] = {"create": "created", "update": "updated", "ups
 """What success means; an upsert whose system does not say otherwise made the record (it was not known before)."""
 
 
+GOOD = ("success", "ignore", "empty")
+
+
 class Writer:
     """Writes to one object."""
 
@@ -30,6 +33,7 @@ class Writer:
         self.connector, self.name = connector, name
         self.spec: ObjectSpec = connector.spec(name)
         self.forms = forms_of(self.spec)
+        self.stopped: ConnectorError | None = None
 
     def write(self, operations: Sequence[Operation]) -> list[Outcome]:
         """One outcome an operation, in the order given."""
@@ -50,7 +54,15 @@ class Writer:
                 outcomes.update((one.id, one) for one in pool.map(self._single, singles))
         else:
             outcomes.update((one.id, self._single(one)) for one in singles)
-        return [outcomes[one.id] for one in operations]
+        found = [outcomes[one.id] for one in operations]
+        if self.stopped is not None and all(_is(one.problem, self.stopped.problem) for one in found):
+            raise self.stopped  # nothing was taken: the run fails, no record is to blame
+        return found
+
+    def _stop(self, one: Operation, error: ConnectorError) -> Outcome:
+        """Credentials were refused: that is no fault of the record, and the others need not be tried."""
+        self.stopped = error
+        return Outcome(one.id, "retry", one.key, problem=error.problem)
 
     def _in_form(self, one: Operation, outcomes: dict[str, Outcome]) -> Operation | None:
         """The operation with values as the system writes them; None, and an outcome, where one cannot be."""
@@ -82,6 +94,8 @@ class Writer:
         if spec is None:
             problem = Problem("C540", f"{self.name} takes no {one.kind}", None, "see `connectors describe`")
             return Outcome(one.id, "refused", one.key, problem=problem)
+        if self.stopped is not None:
+            return self._stop(one, self.stopped)
         record = self.marked(one)
         parts = {"record": without(record, spec.omit), "changes": one.changes if one.changes is not None else record,
                  "key": one.key, "mark": one.mark}  # fmt: skip
@@ -97,15 +111,20 @@ class Writer:
             url = self.connector.address(spec, values)
             answer = self.connector.send(spec.method, url, body=body, headers=headers, send_by=one.send_by)
         except Unanswered as error:
-            return Outcome(one.id, "in_doubt" if error.sent else "retry", one.key, problem=error.problem)
-        except ConnectorError as error:
-            return Outcome(one.id, "refused", one.key, problem=error.problem)
+            return Outcome(
+                one.id, "in_doubt" if error.sent else "retry", one.key, problem=error.problem, wait=error.wait
+            )
+        except ConnectorError as error:  # nothing was sent: no token, an open breaker, a path without a value
+            if error.trouble == "auth":
+                return self._stop(one, error)
+            state: OutcomeState = "retry" if error.transient else "refused"
+            return Outcome(one.id, state, one.key, problem=error.problem, wait=error.wait)
         return self._outcome(one, spec, answer, record)
 
     def _outcome(self, one: Operation, spec: WriteSpec, answer: Answer, record: Fields) -> Outcome:
         do, rule = judge(self.connector.manifest, answer, record)
         wait = wait_of(rule, answer)
-        if do in ("success", "ignore"):
+        if do in GOOD:
             key = self._id(spec.id, answer) or one.key
             state = _DONE.get(one.kind, "created")
             if one.kind == "upsert" and spec.created is not None and search(spec.created, answer.facts()) is not True:
@@ -122,10 +141,16 @@ class Writer:
             if found:
                 return Outcome(one.id, "matched", str(found))
             do = "refused"
+        if do in ("refresh_then_retry", "fatal"):
+            code = "C521" if answer.status in (401, 403) else "C531"
+            problem = Problem(
+                code, f"connection {self.connector.context.name!r}: {message}", None, "see the system's message"
+            )
+            return self._stop(one, ConnectorError("auth" if code == "C521" else "refused", problem))
         if do == "rate_limited":
             self.connector.client.budget.pause(wait or 1.0)
         states: dict[str, OutcomeState] = {"retry": "retry", "rate_limited": "retry", "missing": "missing", "in_doubt": "in_doubt",
-                                           "refresh_then_retry": "refused", "refused": "refused", "fatal": "refused"}  # fmt: skip
+                                           "refused": "refused"}  # fmt: skip
         state = states[do]
         if state == "missing" and one.kind not in ("update", "delete"):
             state = "refused"
@@ -151,6 +176,8 @@ class Writer:
     # ------------------------------------------------------------------ batches
     def _batch(self, spec: BatchSpec, group: list[Operation]) -> dict[str, Outcome]:
         """One request for many; a refusal of the whole request is told as such, so that the engine can halve it."""
+        if self.stopped is not None:
+            return {one.id: self._stop(one, self.stopped) for one in group}
         records = [self._item(spec, one) for one in group]
         parts: dict[str, JSON] = {"records": records, "ids": [one.key for one in group]}
         params = {"ids": ",".join(one.key or "" for one in group)} if "{ids}" in spec.path else {}
@@ -162,8 +189,14 @@ class Writer:
         except Unanswered as error:
             state: OutcomeState = "in_doubt" if error.sent else "retry"
             return {one.id: Outcome(one.id, state, one.key, problem=error.problem) for one in group}
+        except ConnectorError as error:
+            if error.trouble == "auth":
+                return {one.id: self._stop(one, error) for one in group}
+            if not error.transient:
+                raise
+            return {one.id: Outcome(one.id, "retry", one.key, problem=error.problem, wait=error.wait) for one in group}
         do, rule = judge(self.connector.manifest, answer)
-        if do not in ("success", "ignore"):
+        if do not in GOOD:
             message, wait = told(self.connector.manifest, answer), wait_of(rule, answer)
             failed = {one.id: self._failed(one, do, rule, answer, wait, message) for one in group}
             whole = Problem(
@@ -211,6 +244,10 @@ class Writer:
         answer = Answer(400, {}, item, text)
         do, rule = judge(self.connector.manifest, answer, one.record)
         return self._failed(one, do if do != "success" else "refused", rule, answer, None, text)
+
+
+def _is(one: Problem | None, other: Problem) -> bool:
+    return one is not None and (one.code, one.message) == (other.code, other.message)
 
 
 def without(record: Fields, names: list[str]) -> Fields:

@@ -1,4 +1,4 @@
-"""HTTP for connectors, on urllib3: bounded, without redirects, one budget an account, clear about what was sent.
+"""HTTP for connectors: bounded, without redirects, one budget an account, clear about what was sent.
 
 A request that may have reached the system and has no answer raises with `sent=True`; one that surely did not, with
 `sent=False`. Reads are retried here; writes never are.
@@ -7,33 +7,34 @@ A request that may have reached the system and has no answer raises with `sent=T
 from __future__ import annotations
 
 import random
+import socket
+import ssl
 import threading
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
-import urllib3
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    HTTPError,
-    LocationParseError,
-    MaxRetryError,
-    NameResolutionError,
-    NewConnectionError,
-    SSLError,
-)
-
+from engine.sdk.addresses import ForbiddenAddress, host_of
+from engine.sdk.budget import shared_budget
 from engine.sdk.config import ConnectionConfig, Rate
 from engine.sdk.errors import ConnectorError, Problem
 from engine.sdk.record import JSON, decode_json, encode_json
+from engine.sdk.wire import Broken, NotSent, Reply, Wire
 
 MAX_BODY = 64 * 2**20
 MAX_RATIO = 100
 SLOWEST = 1024
 """Bytes a second below which an answer is given up, once it has taken ten seconds."""
+_HINTS = {
+    "C510": "see that the address is right and the system runs",
+    "C512": "see the system's certificate; a private authority goes under `ca`",
+    "C514": "ask for smaller pages",
+    "C516": "is that a login or an error page? see the address and the credentials",
+    "C518": "write the system's own address",
+}
 
 
 class Unanswered(ConnectorError):
@@ -46,7 +47,7 @@ class Unanswered(ConnectorError):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer: status, headers with lower-case names, decoded body (None where it is empty or no JSON)."""
+    """An answer: status, headers with lower-case names, decoded body (None where it is empty or cannot be decoded)."""
 
     status: int
     headers: Mapping[str, str]
@@ -58,170 +59,247 @@ class Answer:
         return {"status": self.status, "headers": dict(self.headers), "body": self.body, "record": record}
 
 
-class Budget:
-    """At most so many requests in a time, and at once."""
-
-    def __init__(self, rate: Rate | None, concurrency: int, sleep: Callable[[float], None] = time.sleep) -> None:
-        self.rate, self.sleep = rate, sleep
-        self._slots = threading.BoundedSemaphore(concurrency)
-        self._lock = threading.Lock()
-        self._times: list[float] = []
-        self._until = 0.0
-
-    def pause(self, seconds: float) -> None:
-        """Nobody sends before so many seconds have passed (429)."""
-        with self._lock:
-            self._until = max(self._until, time.monotonic() + seconds)
-
-    def __enter__(self) -> None:
-        self._slots.acquire()
-        while (wait := self._wait()) > 0:
-            self.sleep(wait)
-
-    def __exit__(self, *_: Any) -> None:
-        self._slots.release()
-
-    def _wait(self) -> float:
-        now = time.monotonic()
-        with self._lock:
-            if self._until > now:
-                return self._until - now
-            if self.rate is not None:
-                start = now - self.rate.per.total_seconds()
-                self._times = [one for one in self._times if one > start]
-                if len(self._times) >= self.rate.count:
-                    return self._times[0] - start
-                self._times.append(now)
-        return 0.0
+Decode = Callable[[str, bytes], JSON]
+"""(content type in lower case, body) → value. Raises ValueError where the body is not what was asked for."""
 
 
 class HttpClient:
-    """Requests to one origin."""
+    """Requests to one origin. hosts: names that may lead to private addresses. ca: file of further authorities."""
 
-    def __init__(self, name: str, base: str, config: ConnectionConfig, *, rate: Rate | None, concurrency: int) -> None:
+    def __init__(
+        self, name: str, base: str, config: ConnectionConfig, *, rate: Rate | None, concurrency: int,
+        hosts: Collection[str] = (), ca: str | None = None,
+    ) -> None:  # fmt: skip
         self.name, self.config = name, config
         self.base = base.rstrip("/")
-        self.budget = Budget(config.limits.requests or rate, min(concurrency, config.limits.concurrency))
-        self._pool = urllib3.PoolManager(
-            num_pools=4, maxsize=max(concurrency, 4), block=False, retries=False, ssl_minimum_version=771
-        )
+        try:
+            self.host, self.port, tls = host_of(self.base)
+        except ForbiddenAddress as error:
+            raise self._unanswered("config", "C518", f"{shown(self.base)} is not called: {error}", sent=False) from None
+        self._prefix = f"{'/'.join(self.base.split('/')[:3])}/"
+        self.hosts = frozenset(hosts)
+        self.tls = ssl.create_default_context(cafile=None) if tls else None
+        if self.tls is not None:
+            self.tls.minimum_version = ssl.TLSVersion.TLSv1_2
+            if ca is not None:
+                self.tls.load_verify_locations(ca)
+        self.budget = shared_budget(
+            (self.host, self.port), config.limits.requests or rate, min(concurrency, config.limits.concurrency), config.breaker
+        )  # fmt: skip
+        self.after: Callable[[Answer], None] = lambda answer: None
+        self._idle: list[Wire] = []
+        self._lock = threading.Lock()
 
     def close(self) -> None:
-        self._pool.clear()
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for wire in idle:
+            wire.close()
 
     def url(self, path: str, params: Mapping[str, Any] | None = None) -> str:
         """A path (or a link of the same origin) as an address. Raises ConnectorError C511 for another origin."""
-        url = (
-            path if "://" in path else urljoin(f"{self.base}/", path.lstrip("/")) if not path.startswith("//") else path
-        )
-        if urlsplit(url)[:2] != urlsplit(self.base)[:2]:
-            raise ConnectorError("bad_response", Problem(
-                "C511", f"connection {self.name!r}: a link leads to another host, {urlsplit(url).netloc}", None,
-                "links must stay with the system; see the manifest's `page`",
-            ))  # fmt: skip
+        url = path if "://" in path or path.startswith("//") else f"{self.base}/{path.lstrip('/')}"
+        self._ours(url)
         pairs = [(key, value) for key, value in (params or {}).items() if value is not None]
         return f"{url}{'&' if '?' in url else '?'}{urlencode(pairs, doseq=True)}" if pairs else url
 
+    def link(self, text: str, at: str) -> str:
+        """A link of an answer as an address; relative ones start from the address that gave it. Raises C511."""
+        url = urljoin(at, text)
+        self._ours(url)
+        return url
+
+    def _ours(self, url: str) -> None:
+        if not self.same_origin(url):
+            raise ConnectorError("bad_response", Problem(
+                "C511", f"connection {self.name!r}: a link leads to another host, {shown(url)}", None,
+                "links must stay with the system; see the manifest's `page`",
+            ))  # fmt: skip
+
+    def same_origin(self, url: str) -> bool:
+        """Whether an address has our scheme, host and port."""
+        try:
+            host, port, tls = host_of(url)
+        except (ForbiddenAddress, ValueError):
+            return False
+        return (host.lower(), port, tls) == (self.host.lower(), self.port, self.tls is not None)
+
     def send(
-        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None, send_by: float | None = None
-    ) -> Answer:
-        """One request, one answer. Raises Unanswered."""
-        limit = self.config.timeout.total_seconds()
+        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None, send_by: float | None = None,
+        decode: Decode | None = None,
+    ) -> Answer:  # fmt: skip
+        """One request, one answer. Raises Unanswered, and ConnectorError C517 while the breaker is open."""
+        if not url.startswith(self._prefix) and not self.same_origin(url):
+            raise self._unanswered("config", "C511", f"{shown(url)} is another host", sent=False)
+        self.budget.admit(self.name)
         with self.budget:
-            if send_by is not None and time.monotonic() > send_by:
-                raise self._unanswered("timeout", "C515", "it was too late to send", sent=False)
-            end = time.monotonic() + limit
+            end = time.monotonic() + self.config.timeout.total_seconds()
             try:
-                response = self._pool.urlopen(
-                    method.upper(), url, body=body, headers={"Accept-Encoding": "gzip, identity", **headers},
-                    redirect=False, preload_content=False, decode_content=False,
-                    timeout=urllib3.Timeout(connect=min(limit, 10), read=limit),
-                )  # fmt: skip
-            except (
-                NewConnectionError,
-                NameResolutionError,
-                ConnectTimeoutError,
-                LocationParseError,
-                MaxRetryError,
-            ) as error:
-                host = urlsplit(url).netloc
-                raise self._unanswered(
-                    "unreachable", "C510", f"{host} cannot be reached ({_why(error)})", sent=False
-                ) from None
-            except SSLError as error:
-                raise self._unanswered("unreachable", "C512", f"TLS failed: {_why(error)}", sent=False) from None
-            except (HTTPError, OSError) as error:
-                raise self._unanswered("timeout", "C513", f"no answer: {_why(error)}", sent=True) from None
-            return self._read(response, end)
+                answer = self._exchange(method.upper(), url, headers, body, send_by, end, decode or json_of)
+            except Unanswered as error:
+                if error.problem.code != "C515":  # our own lateness says nothing of the system
+                    self.budget.note(good=False)
+                raise
+            self.budget.note(good=answer.status < 500)
+        self.after(answer)
+        return answer
+
+    def _exchange(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, send_by: float | None, end: float,
+        decode: Decode,
+    ) -> Answer:  # fmt: skip
+        self._in_time(send_by)
+        wire = self._wire(end)
+        good = False
+        try:
+            self._in_time(send_by)  # connecting takes time, too
+            try:
+                sent = {"Accept-Encoding": "gzip, identity", "User-Agent": "crosswalk", **headers}
+                with wire.exchange(method, _target(url), sent, body, end) as reply:
+                    status, given, data = self._body(reply, end)
+            except NotSent as error:
+                raise self._unanswered("config", "C518", str(error), sent=False) from None
+            except (Broken, OSError, zlib.error) as error:
+                trouble, why = "timeout", str(error) if isinstance(error, Broken) else _why(error)
+                raise self._unanswered(trouble, "C513", f"no whole answer: {why}", sent=True) from None
+            good = not reply.will_close
+        finally:
+            self._keep(wire) if good else wire.close()
+        return self._answer(status, given, data, decode)
+
+    def _in_time(self, send_by: float | None) -> None:
+        if send_by is not None and time.monotonic() > send_by:
+            raise self._unanswered("timeout", "C515", "it was too late to send", sent=False)
+
+    def _wire(self, end: float) -> Wire:
+        """An open connection, an idle one first. Raises Unanswered with sent=False."""
+        with self._lock:
+            wire = self._idle.pop() if self._idle else Wire(self.host, self.port, self.tls, self.hosts)
+        try:
+            wire.open(end)
+        except ForbiddenAddress as error:
+            raise self._unanswered("config", "C518", str(error), sent=False) from None
+        except ssl.SSLError as error:
+            raise self._unanswered("unreachable", "C512", f"TLS failed: {_why(error)}", sent=False) from None
+        except (OSError, UnicodeError) as error:
+            where = f"{self.host}:{self.port}"
+            raise self._unanswered(
+                "unreachable", "C510", f"{where} cannot be reached ({_why(error)})", sent=False
+            ) from None
+        return wire
+
+    def _keep(self, wire: Wire) -> None:
+        wire.used = time.monotonic()
+        with self._lock:
+            self._idle.append(wire)
 
     def _unanswered(self, trouble: Any, code: str, message: str, *, sent: bool) -> Unanswered:
-        hints = {"C510": "see that the address is right and the system runs", "C512": "see the system's certificate"}
-        return Unanswered(
-            trouble,
-            Problem(code, f"connection {self.name!r}: {message}", None, hints.get(code, "try again")),
-            sent=sent,
-        )
+        problem = Problem(code, f"connection {self.name!r}: {message}", None, _HINTS.get(code, "try again"))
+        return Unanswered(trouble, problem, sent=sent)
 
-    def _read(self, response: Any, end: float) -> Answer:
+    def _body(self, reply: Reply, end: float) -> tuple[int, dict[str, str], bytes]:
         """The body under limits of size, ratio and time."""
-        headers = {name.lower(): value for name, value in response.headers.items()}
+        headers = reply.fields
         coding = headers.get("content-encoding", "identity").strip().lower()
         inflate = zlib.decompressobj(31) if coding == "gzip" else None
         if inflate is None and coding not in ("identity", ""):
-            raise self._unanswered("bad_response", "C514", f"the answer is packed as {coding!r}", sent=True)
+            raise self._unanswered("bad_response", "C514", f"the answer is packed as {coding[:40]!r}", sent=True)
+        if reply.length is not None and reply.length > MAX_BODY:
+            raise self._too_large(f"{reply.length:,} bytes")
         parts, packed, size, start = [], 0, 0, time.monotonic()
-        try:
-            for chunk in response.stream(65536, decode_content=False):
-                packed += len(chunk)
-                data = inflate.decompress(chunk, MAX_BODY + 1 - size) if inflate else chunk
-                size += len(data)
-                parts.append(data)
-                now = time.monotonic()
-                if size > MAX_BODY or (inflate and size > 2**20 and size > MAX_RATIO * packed):
-                    raise self._unanswered("bad_response", "C514", "the answer is larger than is allowed", sent=True)
-                if now > end or (now - start > 10 and packed / (now - start) < SLOWEST):
-                    raise self._unanswered("timeout", "C513", "the answer came too slowly", sent=True)
-        except (HTTPError, OSError, zlib.error) as error:
-            raise self._unanswered("timeout", "C513", f"the answer broke off: {_why(error)}", sent=True) from None
-        finally:
-            response.release_conn()
-        return self._answer(response.status, headers, b"".join(parts))
+        for chunk in reply.chunks():
+            packed += len(chunk)
+            data = inflate.decompress(chunk, MAX_BODY + 1 - size) if inflate else chunk
+            size += len(data)
+            parts.append(data)
+            if size > MAX_BODY or (inflate and size > 2**20 and size > MAX_RATIO * packed):
+                raise self._too_large(f"over {size:,} bytes")
+            now = time.monotonic()
+            if now > end or (now - start > 10 and packed / (now - start) < SLOWEST):
+                raise Broken("the answer came too slowly")
+        if inflate is not None and packed and not inflate.eof:
+            raise Broken("the packed answer broke off")
+        return reply.status, headers, b"".join(parts)
 
-    def _answer(self, status: int, headers: dict[str, str], data: bytes) -> Answer:
-        text = data[:2000].decode("utf-8", "replace")
-        kind = headers.get("content-type", "")
-        body: JSON = None
-        if data and ("json" in kind or data[:1] in b"{["):
+    def _too_large(self, how: str) -> Unanswered:
+        return self._unanswered(
+            "bad_response", "C514", f"the answer is larger than is allowed ({how}, not {MAX_BODY:,})", sent=True
+        )
+
+    def _answer(self, status: int, headers: dict[str, str], data: bytes, decode: Decode) -> Answer:
+        text, body = data[:2000].decode("utf-8", "replace"), None
+        if data:
             try:
-                body = decode_json(data)
+                body = decode(headers.get("content-type", "").lower(), data)
             except ValueError as error:
-                if status < 400:
+                if status < 300:
+                    cut = "truncated" in str(error)  # a stream that died: reading again may help
                     raise self._unanswered(
-                        "bad_response", "C516", f"the answer is not JSON: {error}", sent=True
+                        "timeout" if cut else "bad_response", "C516", f"the answer is {error}", sent=True
                     ) from None
-        elif data and status < 400:
-            raise self._unanswered("bad_response", "C516", f"the answer is {kind or 'of no type'}, not JSON", sent=True)
         return Answer(status, headers, body, text)
 
     def retried(self, call: Callable[[], Answer]) -> Answer:
-        """A read, tried again while that may help: backoff with full jitter, or as long as the system says."""
+        """A read, tried again while that may help: backoff with full jitter, or as long as the system says.
+
+        A wait beyond the connection's longest backoff, or an open breaker, ends the read instead: the run is parked.
+        """
+        backoff = self.config.backoff
         for attempt in range(self.config.retries + 1):
             try:
                 return call()
             except ConnectorError as error:
-                if not error.transient or attempt == self.config.retries:
+                wait = error.wait or 0.0
+                over = wait > backoff.longest.total_seconds() or error.problem.code == "C517"
+                if not error.transient or over or attempt == self.config.retries:
                     raise
-                longest = min(self.config.backoff.longest.total_seconds(),
-                              self.config.backoff.shortest.total_seconds() * 2**attempt)  # fmt: skip
-                self.budget.sleep(max(error.wait or 0, random.uniform(0, longest)))  # noqa: S311 - jitter, not a secret
+                longest = min(backoff.longest.total_seconds(), backoff.shortest.total_seconds() * 2**attempt)
+                self.budget.sleep(wait + random.uniform(0, longest))  # noqa: S311 - jitter, not a secret
         raise AssertionError("unreachable")
 
 
+def _target(url: str) -> str:
+    """Path and query of an address, as the request line has them."""
+    rest = url.split("://", 1)[1]
+    slash = min((at for at in (rest.find("/"), rest.find("?")) if at >= 0), default=len(rest))
+    path = rest[slash:].split("#", 1)[0]
+    return path if path.startswith("/") else f"/{path}"
+
+
+def shown(url: str) -> str:
+    """An address without user, password and query, fit for a message."""
+    parts = urlsplit(url) if url.isprintable() else urlsplit("")
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"[:200]
+
+
 def _why(error: Exception) -> str:
-    """The end of a chain of errors, without addresses or credentials."""
-    reason = getattr(error, "reason", None) or error.__cause__ or error
-    text = type(reason).__name__ if not isinstance(reason, OSError) or not reason.strerror else reason.strerror
+    """What an error says, without addresses or credentials."""
+    if isinstance(error, socket.gaierror):
+        return "the name is not known"
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message.lower()
+    if isinstance(error, ssl.SSLError):
+        return (error.reason or "no TLS").lower().replace("_", " ")
+    text = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
     return text.lower()
+
+
+def json_of(kind: str, data: bytes) -> JSON:
+    """A JSON body. Raises ValueError: not JSON, with what it is instead."""
+    if "json" not in kind and data.lstrip()[:1] not in (b"{", b"["):
+        raise ValueError(f"{kind.split(';')[0].strip()[:60] or 'of no type'}, not JSON")
+    charset = kind.partition("charset=")[2].split(";")[0].strip(" \"'") or "utf-8"
+    if charset not in ("utf-8", "utf8"):
+        try:
+            data = data.decode(charset).encode()
+        except (LookupError, UnicodeError):
+            raise ValueError(f"not in the charset that it names, {charset[:40]!r}") from None
+    try:
+        return decode_json(data.removeprefix(b"\xef\xbb\xbf"))
+    except ValueError as error:
+        raise ValueError(f"not JSON: {error}") from None
 
 
 def json_body(value: JSON) -> bytes:

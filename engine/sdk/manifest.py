@@ -37,7 +37,9 @@ Do = Literal[
     "fatal",
     "in_doubt",
     "ignore",
+    "empty",
 ]
+"""What an answer is taken for. `empty`: a list without records. `ignore`: a write that is done."""
 
 
 def _list(value: object) -> object:
@@ -79,12 +81,16 @@ def _field(value: object) -> object:
 
 
 class ManifestLimits(Config):
-    """The system's own limits."""
+    """The system's own limits; a connection's `limits` may be stricter."""
 
     requests: RateText | None = None
     concurrency: int | None = None
     remaining: str | None = None
+    """Header that says how many requests are left; at 0 nobody sends until `reset`."""
     reset: str | None = None
+    """Header that says when there are more."""
+    reset_in: Literal["seconds", "ms", "epoch", "epoch_ms", "instant"] = "seconds"
+    """How `reset` says it: seconds or milliseconds from now, a moment since 1970, or an RFC 3339 instant."""
 
 
 class ErrorRule(Config):
@@ -93,7 +99,9 @@ class ErrorRule(Config):
     when: Expression
     do: Do
     wait: Expression | None = None
+    """Seconds, or an HTTP date, after which to try again; without it, the header Retry-After."""
     id: Expression | None = None
+    """`matched`: where the id of the record stands that is there already."""
 
 
 class Modified(Config):

@@ -34,15 +34,26 @@ class Page(Config):
 
     kind: Literal["none", "page", "offset", "cursor", "next_url", "link_header", "keyset"] = "none"
     next: Expression | None = None
+    """`cursor`: where the next cursor stands; `next_url`: where the next address stands."""
+    end: str | None = None
+    """A value of `next` that means there is no more, where that is not null."""
     param: str | None = None
+    """The parameter that takes the page, offset, cursor or last key."""
+    place: Literal["params", "body"] = "params"
+    """Whether the page's parameters go into the address or into the body."""
     start: int = 1
+    """Number of the first page."""
     size: PageSize | None = None
     more: Expression | None = None
     """True while there are more pages."""
+    full: bool = False
+    """Whether a page that is not full is the last one."""
     total: Expression | None = None
     """How many there are in all; giving fewer is an error."""
     cap: int | None = None
     """Greatest offset; beyond it, reading goes on by key."""
+    after: str | None = None
+    """`cap`: the parameter that takes the last key."""
 
 
 class SinceParam(Config):

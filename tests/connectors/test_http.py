@@ -87,7 +87,7 @@ def connect(server: Scripted, **page: Any) -> RestConnector:
 @pytest.mark.parametrize(
     ("script", "code"),
     [
-        ([answer(b"<html>hello", kind="text/html")], "C516"), ([answer(b'{"items": [{"id": 1')], "C516"), ([answer(b'"text"')], "C530"),
+        ([answer(b"<html>hello", kind="text/html")], "C516"), ([answer(b'{"items": [{"id": 1')] * 2, "C516"), ([answer(b'"text"')], "C530"),
         ([answer(b'{"items": 3}')], "C530"), ([answer(b"no", "403 Forbidden", "text/plain")], "C531"),
         ([answer(b"{}", "500 Oops")] * 2, "C531"), ([None, None], "C513"),
         ([answer(gzip.compress(b"[" + b" " * 70_000_000 + b"]"), more="Content-Encoding: gzip\r\n")], "C514"),

@@ -100,15 +100,18 @@ def lower(node: Node, cur: str, unit: Unit, *, at: Position, shape: Shape | None
 
 
 def compile_expression(
-    text: str, at: Position, shape: Shape | None = None, functions: FunctionSet | None = None
+    text: str, at: Position, shape: Shape | None = None, functions: FunctionSet | None = None, *, element: bool = False
 ) -> Expression:
-    """An expression as a function of (record, env). Raises SpecError with the exact place of what is wrong."""
+    """An expression as a function of (record, env). Raises SpecError with the exact place of what is wrong.
+
+    element: the record is an element of the one that root() means, which the caller has put into `env.root`.
+    """
     node = parse(text, at)
     unit = Unit(functions=functions)
     source = lower(node, "rec", unit, at=at, shape=shape)
     scope = dict(unit.namespace)
     call = eval(compile(f"lambda rec, env=None: {source}", f"<{text[:60]}>", "eval"), scope)  # noqa: S307 - our own source; texts enter as constants only
-    if "root" in unit.called:
+    if "root" in unit.called and not element:
         inner = call
 
         def call(rec: JSON, env: Any = None) -> JSON:

@@ -149,15 +149,16 @@ def compile_outbound(
 def _conditions(compiled: CompiledMapping, document: Document) -> None:
     model = compiled.model
     if model.where:
-        compiled.where = compile_expression(model.where, document.at("where"))
+        compiled.where = compile_expression(model.where, document.at("where"), element=model.each is not None)
     if model.deleted:
         if model.deleted.when:
-            compiled.deleted = compile_expression(model.deleted.when, document.at("deleted", "when"))
+            at = document.at("deleted", "when")
+            compiled.deleted = compile_expression(model.deleted.when, at, element=model.each is not None)
         compiled.deactivate = dict(model.deleted.set or {})
     if model.each:
         compiled.each = compile_expression(model.each, document.at("each"))
         compiled.key = tuple(
-            compile_expression(text, document.at("key", number)) for number, text in enumerate(model.key or ())
+            compile_expression(text, document.at("key", number), element=True) for number, text in enumerate(model.key or ())
         )
     if model.onto and isinstance(model.onto, str):
         compiled.onto = compile_expression(model.onto, document.at("onto"))

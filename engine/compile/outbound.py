@@ -21,7 +21,7 @@ from engine.compile.rules import MISSING, Generated, build, key_text
 from engine.sdk.connector import ObjectInfo
 from engine.sdk.errors import Problem
 from engine.sdk.record import decode_json, same
-from engine.spec.mapping import FieldRule
+from engine.spec.mapping import FieldRule, Given
 
 
 class Outbound(Body):
@@ -296,6 +296,8 @@ class Outbound(Body):
             steps.append(f"{found} = {table}.get(({value}.__class__, {value}), M)")
             steps.append(f"if {found} is M: faults.append(({index}, 'values', {value}, ''))")
             steps.append(f"{value} = {found}")
+        if rule.lookup is not None:
+            steps += self.from_table(rule, index, place, value)
         if isinstance(rule.scale, Fraction):
             digits = rule.round[0] if rule.round else None
             steps.append(f"{value} = scaled({value}, {self.constant(rule.scale)}, {digits})")
@@ -303,6 +305,20 @@ class Outbound(Body):
         if cast is not None:
             steps.append(f"if {value} is not M: {value} = {self.constant(cast, 'cast')}({value})")
         return steps
+
+    def from_table(self, rule: FieldRule, index: int, place: Place, value: str) -> list[str]:
+        """A table's row for the value (`column`) or for several (`by`): what it gives is sent."""
+        table, found = self.table(rule, place), self.writer.name("m")
+        at = self.inline(rule.at, (*place, "at"), "rec") if rule.at else "None"
+        if rule.by:
+            pairs = (f"{name!r}: {self.inline(text, (*place, 'by', name), 'rec')}" for name, text in rule.by.items())
+            get = f"{found}, why = {table}.pick({{{', '.join(pairs)}}}, {at}, M)"
+        else:
+            get = f"{found}, why = {table}.give({value}, {at}, M)"
+        if rule.on_missing == "clear" or isinstance(rule.on_missing, Given):
+            instead = self.constant(rule.on_missing.value) if isinstance(rule.on_missing, Given) else "None"
+            return [get, f"{value} = {instead} if {found} is M else {found}"]
+        return [get, f"if {found} is M: faults.append(({index}, 'lookup', {value}, why))", f"{value} = {found}"]
 
     def part(self, rule: FieldRule, name: str, place: Place) -> None:
         """`per`: the element that this target record is for, at its own path."""

@@ -80,7 +80,8 @@ class Folder:
         """Like `paths`, but a named file that is not there is an error. Raises ConnectorError C584."""
         found = self.paths(shape)
         if not found and not any(mark in shape.pattern for mark in MARKS):
-            hint = nearest(shape.name, self.objects())
+            known = [one for one in self.objects() if one != shape.name]
+            hint = nearest(shape.name, known)
             problem = Problem("C584", f"there is no file {shape.pattern} in {self.config.path}", None, hint)
             raise ConnectorError("config", problem)
         return found

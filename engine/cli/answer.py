@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.sdk.errors import CrosswalkError, Problem, as_json
+from engine.sdk.errors import CrosswalkError, Problem, as_json, nearest
 
 if TYPE_CHECKING:
     from engine.cli.main import Context
@@ -126,9 +126,14 @@ def report(context: Context, error: CrosswalkError, code: int | None = None) -> 
 def _misused(error: click.ClickException) -> Problem:
     """click's own complaint as a problem: what is wrong, and the command that explains it."""
     context = getattr(error, "ctx", None)
+    hint = f"see `{context.command_path if context else 'crosswalk'} --help`"
+    if isinstance(error, click.exceptions.NoSuchOption):
+        known = [one for each in context.command.params for one in each.opts] if context else []
+        return Problem(
+            "X900", f"there is no option `{error.option_name}`", None, f"{nearest(error.option_name, known)} ({hint})"
+        )
     text = error.format_message().rstrip(".").replace("'", "`")
-    return Problem("X900", text[:1].lower() + text[1:], None,
-                   f"see `{context.command_path if context else 'crosswalk'} --help`")  # fmt: skip
+    return Problem("X900", text[:1].lower() + text[1:], None, hint)
 
 
 def _refused_by_the_system(error: OSError) -> Problem:

@@ -104,6 +104,8 @@ def _show_plan(told: Fields) -> None:
 def _end(told: Fields) -> None:
     if told.get("held_because"):
         click.echo(f"  {told['state']}: {told['held_because']}")
+        if told["state"] == "held" and "run" in told:
+            click.echo(f"  look at the figures; if they are right: crosswalk runs resume {told['run']} --approve")
     if told.get("error"):
         error = told["error"]
         click.echo(f"  {error['code']} {error['at'] or ''} {error['message']}".replace("  ", " "))

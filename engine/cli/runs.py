@@ -17,6 +17,7 @@ from engine.sdk.record import Fields
 
 COUNTS = ("read", "created", "updated", "unchanged", "deleted", "quarantined", "waiting", "skipped")
 STATES = ("running", "succeeded", "partial", "failed", "held", "skipped", "cancelled")
+_ENDED = {"running": "goes on", "succeeded": "succeeded", "partial": "came to its end", "skipped": "was skipped"}
 PATIENCE = 60.0
 """Seconds that `runs cancel` waits for the batch at hand."""
 
@@ -147,7 +148,10 @@ def resume(context: Context, run: str, approve: bool) -> int:
     if found.state not in ("held", "cancelled", "failed"):
         raise UsageError(
             Problem(
-                "X907", f"the run is {found.state}: there is nothing to resume", None, f"crosswalk run {found.flow}"
+                "X907",
+                f"there is nothing to resume: the run {_ENDED[found.state]}",
+                None,
+                f"run the flow anew: crosswalk run {found.flow}",
             )
         )
     asked = found.options

@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 
 from engine.compile.expression import Unit, compile_expression, lower, parse, reads_of
 from engine.compile.functions import FunctionSet
-from engine.compile.rules import MISSING, RefSlot, RuleInfo, Writer
+from engine.compile.rules import MISSING, RefSlot, RuleInfo, Writer, both
 from engine.compile.shape import Shape
 from engine.compile.tables import TableIndex
 from engine.compile.template import compile_template
 from engine.sdk.errors import Position, Problems, SpecError
 from engine.sdk.record import JSON, same
 from engine.spec.load import Document
-from engine.spec.mapping import FieldRule, Mapping
+from engine.spec.mapping import FieldRule, Given, Mapping
 
 Place = tuple[Any, ...]
 
@@ -131,6 +131,45 @@ class Body:
         bound = index.bind(rule.column, rule.give, tuple(rule.by or ()), self.document.at(*place))
         return self.constant(bound, "table")
 
+    def from_table(self, rule: FieldRule, index: int, place: tuple[Any, ...], cur: str, value: str) -> list[str]:
+        found = self.writer.name("m")
+        table = self.table(rule, place)
+        at = self.inline(rule.at, (*place, "at"), cur) if rule.at else "None"
+        if rule.by:
+            keys = ", ".join(
+                f"{name!r}: {self.inline(text, (*place, 'by', name), cur)}" for name, text in rule.by.items()
+            )
+            get = f"{found}, why = {table}.pick({{{keys}}}, {at}, M)"
+        else:
+            get = f"{found}, why = {table}.give({value}, {at}, M)"
+        return [get, *self.on_missing(rule, index, value, found, "lookup", "why", value)]
+
+    def on_missing(
+        self,
+        rule: FieldRule,
+        index: int,
+        key: str,
+        found: str,
+        what: str,
+        detail: str,
+        value: str,
+        *,
+        back: bool = False,
+    ) -> list[str]:
+        """What follows where nothing was found: `value` becomes what the rule gives, or a fault is noted.
+
+        back: the rule runs backwards, and `on_missing: { value: x }` is one way.
+        """
+        choice = "quarantine" if back and isinstance(rule.on_missing, Given) else rule.on_missing
+        if choice == "clear":
+            return [f"{value} = None if {found} is M else {found}"]
+        if choice == "keep":
+            return [f"if {found} is not M: {value} = {found}"]
+        if isinstance(choice, Given):
+            return [f"{value} = {self.constant(choice.value)} if {found} is M else {found}"]
+        kind = choice if choice in ("wait", "later") else what
+        return [f"if {found} is M: faults.append(({index}, {kind!r}, {key}, {detail}))", f"{value} = {found}"]
+
     def transforms(self, rule: FieldRule, place: Place, *, cleaning: bool = False) -> list[str]:
         """Names of the functions that `transform` applies, in order; only cleaning ones on the way back."""
         names = []
@@ -155,11 +194,11 @@ class Body:
     def agree(self, out: str, name: str, kept: str) -> None:
         """Two rules wrote one path: the earlier value stays only where it equals the later one."""
         put, found = self.writer.put, f"{out}.get({name!r}, M)"
-        self.namespace.update(same=same, M=MISSING)
+        self.namespace.update(same=same, both=both, M=MISSING)
         put(f"if {kept} is not M:")
         put(f"    if {found} is M: {out}[{name!r}] = {kept}")
         put(
-            f"    elif not same({found}, {kept}): faults.append(({self.index}, 'conflict', {kept}, str([{kept}, {found}])))"
+            f"    elif not same({found}, {kept}): faults.append(({self.index}, 'conflict', {kept}, both({kept}, {found})))"
         )
 
     def target(self, out: str, name: str) -> str:

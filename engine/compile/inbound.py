@@ -13,8 +13,8 @@ from engine.compile.body import Body
 from engine.compile.casting import inward_cast
 from engine.compile.casts import CastFault, money_of, rounded, scaler
 from engine.compile.functions import FunctionFault
-from engine.compile.rules import MISSING, Generated, build, key_text
-from engine.spec.mapping import FieldRule, Given
+from engine.compile.rules import MISSING, Generated, build, key_text, same_values
+from engine.spec.mapping import FieldRule
 
 AMBIGUOUS: Any = type("Ambiguous", (), {"__repr__": lambda self: "ambiguous"})()
 """What a link slot answers where several records could be meant."""
@@ -96,10 +96,13 @@ class Inbound(Body):
     def value(self, rule: FieldRule, index: int, place: tuple[Any, ...], cur: str, target: str) -> None:
         """Read, clean, cast, map and resolve one value."""
         put, value = self.writer.put, self.writer.name("v")
-        if rule.from_ is None:
+        if rule.from_ is None and rule.by is None:
             self.given(rule, index, place, cur, target)
             return
-        self.read(rule, index, place, cur, value)
+        if rule.from_ is None:
+            put(f"{value} = True")  # the key columns say everything
+        else:
+            self.read(rule, index, place, cur, value)
         steps = self.steps(rule, index, place, cur, value)
         if rule.blank is not None:
             put(f"if {value}.__class__ is str and not {value}.strip(): "
@@ -176,22 +179,9 @@ class Inbound(Body):
             table = self.constant(dict(pairs), "values")
             get = f"{found} = {table}.get({value}, M) if {value}.__class__ is str else M"
         else:
-            table = self.constant({(key.__class__, key): item for key, item in pairs.items()}, "values")
+            table = self.constant(same_values(pairs.items()), "values")
             get = f"{found} = {table}.get(({value}.__class__, {value}), M)"
         return [get, *self.on_missing(rule, index, value, found, "values", "''", value)]
-
-    def from_table(self, rule: FieldRule, index: int, place: tuple[Any, ...], cur: str, value: str) -> list[str]:
-        found = self.writer.name("m")
-        table = self.table(rule, place)
-        at = self.inline(rule.at, (*place, "at"), cur) if rule.at else "None"
-        if rule.by:
-            keys = ", ".join(
-                f"{name!r}: {self.inline(text, (*place, 'by', name), cur)}" for name, text in rule.by.items()
-            )
-            get = f"{found}, why = {table}.pick({{{keys}}}, {at}, M)"
-        else:
-            get = f"{found}, why = {table}.give({value}, {at}, M)"
-        return [get, *self.on_missing(rule, index, value, found, "lookup", "why", value)]
 
     def from_link(self, rule: FieldRule, index: int, place: tuple[Any, ...], cur: str, value: str) -> list[str]:
         found, text = self.writer.name("c"), self.writer.name("n")
@@ -205,20 +195,6 @@ class Inbound(Body):
         if rule.ref and len(rule.ref.entities) != 1:
             lines.append(f"elif {found} is AMBIGUOUS: faults.append(({index}, 'ambiguous', {text}, {entities!r}))")
         return [*lines, *self.on_missing(rule, index, text, found, "reference", repr(entities), value)]
-
-    def on_missing(
-        self, rule: FieldRule, index: int, key: str, found: str, what: str, detail: str, value: str
-    ) -> list[str]:
-        """What follows where nothing was found: `value` becomes what the rule gives, or a fault is noted."""
-        choice = rule.on_missing
-        if choice == "clear":
-            return [f"{value} = None if {found} is M else {found}"]
-        if choice == "keep":
-            return [f"if {found} is not M: {value} = {found}"]
-        if isinstance(choice, Given):
-            return [f"{value} = {self.constant(choice.value)} if {found} is M else {found}"]
-        kind = choice if choice in ("wait", "later") else what
-        return [f"if {found} is M: faults.append(({index}, {kind!r}, {key}, {detail}))", f"{value} = {found}"]
 
     def per(self, rule: FieldRule, name: str, place: tuple[Any, ...]) -> None:
         """One target record for each element: reading one of them gives the list with that element."""

@@ -17,11 +17,11 @@ from engine.compile.casts import CastFault, minor_units, scaled
 from engine.compile.expression import assign, plain_path
 from engine.compile.functions import FunctionFault
 from engine.compile.ownership import Ownership
-from engine.compile.rules import MISSING, Generated, build, key_text
+from engine.compile.rules import MISSING, Generated, both, build, key_text, same_values
 from engine.sdk.connector import ObjectInfo
 from engine.sdk.errors import Problem
 from engine.sdk.record import decode_json, same
-from engine.spec.mapping import FieldRule, Given
+from engine.spec.mapping import FieldRule
 
 
 class Outbound(Body):
@@ -48,7 +48,7 @@ class Outbound(Body):
         self.problems.raise_any()
         self.namespace.update(
             M=MISSING, CastFault=CastFault, Fault=(CastFault, FunctionFault), key_text=key_text,
-            same=same, scaled=scaled, minor_units=minor_units, assign=assign, decode_json=decode_json,
+            same=same, both=both, scaled=scaled, minor_units=minor_units, assign=assign, decode_json=decode_json,
         )  # fmt: skip
         return build("outbound", "rec, env, links, faults, part", self.writer, "out, once", self.namespace)
 
@@ -191,7 +191,7 @@ class Outbound(Body):
             return f"{inner}.setdefault({names[-1]!r}, None)"
         held = f"{inner}.get({names[-1]!r})"
         clash = f"{held} is not None and not same({held}, {value})"
-        fault = f"({self.index}, 'conflict', {value}, str([{held}, {value}]))"
+        fault = f"({self.index}, 'conflict', {value}, both({held}, {value}))"
         return f"{clash} and faults.append({fault}); {line}"
 
     def steps(self, rule: FieldRule, index: int, place: Place, cur: str, value: str) -> list[str]:
@@ -199,9 +199,9 @@ class Outbound(Body):
         if rule.ref is not None:
             steps += self.to_link(rule, index, cur, value)
         if rule.lookup is not None:
-            table = self.table(rule, place)
-            steps.append(f"{value}, why = {table}.back({value}, M)")
-            steps.append(f"if {value} is M: faults.append(({index}, 'lookup', rec.get('id'), why))")
+            table, found = self.table(rule, place), self.writer.name("m")
+            steps.append(f"{found}, why = {table}.back({value}, M)")
+            steps += self.on_missing(rule, index, "rec.get('id')", found, "lookup", "why", value, back=True)
         if rule.values is not None:
             steps += self.to_values(rule, index, value)
         if isinstance(rule.scale, Fraction):
@@ -232,9 +232,7 @@ class Outbound(Body):
 
     def to_values(self, rule: FieldRule, index: int, value: str) -> list[str]:
         """Several system values to one canonical: the first listed goes back."""
-        back: dict[tuple[type, Any], Any] = {}
-        for system, canonical in (rule.values or {}).items():
-            back.setdefault((canonical.__class__, canonical), system)
+        back = same_values((canonical, system) for system, canonical in (rule.values or {}).items())
         table, found = self.constant(back, "values"), self.writer.name("m")
         lines = [f"{found} = {table}.get(({value}.__class__, {value}), M)"]
         if rule.on_missing == "keep":
@@ -269,7 +267,7 @@ class Outbound(Body):
         elif rule.from_ is not None:
             self.fetch(str(rule.from_), (*place, "from"), "rec", value, fault=index)
         else:
-            put(f"{value} = {self.constant(rule.value)}")
+            put(f"{value} = {'True' if rule.by else self.constant(rule.value)}")  # `by` alone: its columns say all
         target = "once" if rule.on == "create" else "out"
         if rule.default is not None:
             put(f"if {value} is None or {value} is M: {value} = {self.constant(rule.default)}")
@@ -292,33 +290,18 @@ class Outbound(Body):
         if rule.ref is not None:
             steps += self.to_link(rule, index, "rec", value)
         if rule.values is not None:
-            table, found = self.constant({(k.__class__, k): v for k, v in rule.values.items()}), self.writer.name("m")
+            table, found = self.constant(same_values(rule.values.items()), "values"), self.writer.name("m")
             steps.append(f"{found} = {table}.get(({value}.__class__, {value}), M)")
-            steps.append(f"if {found} is M: faults.append(({index}, 'values', {value}, ''))")
-            steps.append(f"{value} = {found}")
+            steps += self.on_missing(rule, index, value, found, "values", "''", value)
         if rule.lookup is not None:
-            steps += self.from_table(rule, index, place, value)
+            steps += self.from_table(rule, index, place, "rec", value)
         if isinstance(rule.scale, Fraction):
             digits = rule.round[0] if rule.round else None
-            steps.append(f"{value} = scaled({value}, {self.constant(rule.scale)}, {digits})")
+            steps.append(f"if {value} is not M: {value} = scaled({value}, {self.constant(rule.scale)}, {digits})")
         cast = inward_cast(rule, self.zone) if not rule.format else outward_cast(rule, self.zone, None)
         if cast is not None:
             steps.append(f"if {value} is not M: {value} = {self.constant(cast, 'cast')}({value})")
         return steps
-
-    def from_table(self, rule: FieldRule, index: int, place: Place, value: str) -> list[str]:
-        """A table's row for the value (`column`) or for several (`by`): what it gives is sent."""
-        table, found = self.table(rule, place), self.writer.name("m")
-        at = self.inline(rule.at, (*place, "at"), "rec") if rule.at else "None"
-        if rule.by:
-            pairs = (f"{name!r}: {self.inline(text, (*place, 'by', name), 'rec')}" for name, text in rule.by.items())
-            get = f"{found}, why = {table}.pick({{{', '.join(pairs)}}}, {at}, M)"
-        else:
-            get = f"{found}, why = {table}.give({value}, {at}, M)"
-        if rule.on_missing == "clear" or isinstance(rule.on_missing, Given):
-            instead = self.constant(rule.on_missing.value) if isinstance(rule.on_missing, Given) else "None"
-            return [get, f"{value} = {instead} if {found} is M else {found}"]
-        return [get, f"if {found} is M: faults.append(({index}, 'lookup', {value}, why))", f"{value} = {found}"]
 
     def part(self, rule: FieldRule, name: str, place: Place) -> None:
         """`per`: the element that this target record is for, at its own path."""

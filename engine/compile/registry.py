@@ -9,7 +9,7 @@ from engine.compile.functions import FunctionSet
 from engine.compile.schema import CompiledSchema, compile_schema
 from engine.compile.shape import Shape
 from engine.compile.tables import Row, TableIndex
-from engine.sdk.errors import Position
+from engine.sdk.errors import Position, Problem, Problems, nearest
 from engine.spec.load import Document
 from engine.spec.table import Table
 from engine.spec.workspace import Workspace
@@ -58,13 +58,22 @@ class Registry:
 
     def table(self, name: str, at: Position | None = None) -> TableIndex:
         if name not in self._tables:
-            document = self.document("table", name, at)
-            self._tables[name] = self._index(name, document.model)
+            self._tables[name] = self._index(self.document("table", name, at))
         return self._tables[name]
 
-    def _index(self, name: str, table: Table) -> TableIndex:
-        rows: list[Row] = list(table.rows or ())
-        if table.from_ and self._store_rows is not None:
-            rows = list(self._store_rows(table.from_.entity))
-        valid = (table.valid[0], table.valid[1]) if table.valid else None
-        return TableIndex(name, table.columns, table.key, rows, valid=valid, hit=table.hit)
+    def _index(self, document: Document) -> TableIndex:
+        table: Table = document.model
+        rows, columns = list[Row](table.rows or ()), table.columns
+        if table.from_ is not None:
+            fields = self.schema(table.from_.entity, document.at("from", "entity")).bundle["properties"]
+            columns = columns or list(fields)
+            problems = Problems()
+            for name in dict.fromkeys([*table.key, *columns, *(table.valid or ())]):
+                if name not in fields:
+                    at = document.at("columns" if name in table.columns else "key")
+                    problems.extend(
+                        [Problem("E101", f"{table.from_.entity} has no field {name!r}", at, nearest(name, fields))]
+                    )
+            problems.raise_any()
+            rows = list(self._store_rows(table.from_.entity)) if self._store_rows is not None else []
+        return TableIndex(document.name, columns, table.key, rows, valid=table.valid, hit=table.hit)

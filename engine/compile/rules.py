@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Final
 
 from engine.compile.casts import shown
@@ -64,6 +65,11 @@ class LinkSlot(dict[str, "str | None"]):
     def __missing__(self, key: str) -> str | None:
         found = self[key] = self.ask(key)
         return found
+
+
+def both(one: JSON, other: JSON) -> str:
+    """Two values that should have been one, for a message."""
+    return f"{shown(one)} and {shown(other)}"
 
 
 def problem_of(fault: Fault, rules: Sequence[RuleInfo]) -> tuple[Problem, str]:
@@ -147,6 +153,11 @@ def key_text(value: JSON) -> str | None:
     return format(value, "f") if hasattr(value, "as_tuple") else str(value)
 
 
-def same_values(pairs: Mapping[JSON, JSON]) -> dict[tuple[type, JSON], JSON]:
-    """A typed value map: 1, '1' and true stay apart."""
-    return {(key.__class__, key): value for key, value in pairs.items()}
+def same_values(pairs: Iterable[tuple[JSON, JSON]]) -> dict[tuple[type, JSON], JSON]:
+    """A typed value map, the first of equal keys: '1' and true stay apart from 1, which 1.0 is too."""
+    found: dict[tuple[type, JSON], JSON] = {}
+    for key, value in pairs:
+        number = key.__class__ in (int, Decimal)
+        for kind in (int, Decimal) if number else (key.__class__,):
+            found.setdefault((kind, key), value)
+    return found

@@ -103,7 +103,7 @@ def _worded(path: str, error: Any) -> Iterator[tuple[str, str]]:
         "enum": lambda: f"{shown(error.instance)} is not one of {', '.join(map(shown, error.kind.options))}",
         "format": lambda: f"{shown(error.instance)} is not a {error.kind.format}",
         "maxLength": lambda: f"has more than {error.kind.limit} characters",
-        "minLength": lambda: f"has fewer than {error.kind.limit} characters",
+        "minLength": lambda: "is empty" if error.kind.limit == 1 else f"has fewer than {error.kind.limit} characters",
         "pattern": lambda: f"{shown(error.instance)} does not match {error.kind.pattern!r}",
         "maximum": lambda: f"{shown(error.instance)} is more than {error.kind.limit}",
         "minimum": lambda: f"{shown(error.instance)} is less than {error.kind.limit}",

@@ -187,7 +187,12 @@ def compile_template(
         compiled = environment.from_string(text)
     except TemplateSyntaxError as error:
         raise SpecError(
-            Problem("E250", f"cannot read the template: {error.message}", at, "write {{ field }} or {% if … %}")
+            Problem(
+                "E250",
+                f"cannot read the template: {str(error.message).rstrip('.')}",
+                at,
+                "write {{ field }} or {% if … %}",
+            )
         ) from None
     reads = frozenset(meta.find_undeclared_variables(tree)) - {"range"}
     if shape is not None:

@@ -202,6 +202,8 @@ def _conclude(target: TargetPlan, item: Item, delivery: Delivery, outcome: Outco
         ),
     }
     code, message, hint, exception_class = ends_badly[state]
+    if given is not None and given.code == "E451":
+        code = given.code
     waiting = state == "retry" or (state == "in_doubt" and target.info.write_class in ("A", "C"))
     delivery.trouble = Trouble(
         "deliver", Problem(code, message, place, hint), exception_class, "waiting" if waiting else "open"

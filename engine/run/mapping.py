@@ -46,7 +46,7 @@ def expanded(session: Session, mapping: CompiledMapping, items: list[Item]) -> l
                 place = mapping.document.at("key")
                 one.stop(
                     "map",
-                    Problem("E411", "an element has no key", place, "name fields that every element has"),
+                    Problem("E411", f"{item.key}: an element has no key", place, "name fields that every element has"),
                     "mapping",
                 )
             found.append(one)

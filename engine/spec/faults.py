@@ -67,9 +67,9 @@ def _problem(
         return Problem("E142", f"`{name}` must be {_EXPECTED[kind]}", positions.at(*path), f"write {_EXPECTED[kind]}")
     if kind in ("literal_error", "enum"):
         expected = str(context.get("expected", "")).replace("'", "").replace(" or ", ", ")
-        return Problem(
-            "E143", f"`{name}` has a value that it cannot have", positions.at(*path), f"write one of {expected}"
-        )
+        given = fault.get("input")
+        told = f" be {given!r}" if isinstance(given, str) and len(given) <= 40 else " have that value"
+        return Problem("E143", f"`{name}` cannot{told}", positions.at(*path), f"write one of {expected}")
     if kind == "value_error":
         text = str(context.get("error", fault["msg"]))
         what, _, hint = text.partition(": ")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -136,9 +135,10 @@ def load_document(path: Path, shown: str, kind: str, name: str, origin: str, par
     data, positions = read_yaml(content(path, shown), shown)
     if not isinstance(data, dict):
         raise SpecError(Problem("E141", "a document is a mapping", positions.at(), f"start with `{kind}: {name}`"))
-    parents: tuple[str, ...] = ()
+    other: Document | None = None
     if "extends" in data:
-        data, parents = _extended(data, positions, kind, name, parent)
+        data, other = _extended(data, positions, kind, name, parent)
+    parents = (*other.parents, other.name) if other is not None else ()
     problems = Problems()
     if kind == "schema":
         from engine.spec.schema import read_schema
@@ -160,7 +160,9 @@ def load_document(path: Path, shown: str, kind: str, name: str, origin: str, par
     except ValidationError as error:
         raise SpecError(problems_of(error, model_type, positions)) from None
     if kind == "table":
-        model = _with_rows(model, path, positions)
+        from engine.spec.table import complete
+
+        model = complete(model, path, positions, other.model if other is not None else None)
     return Document(kind, name, shown, origin, data, model, positions, parents, path)
 
 
@@ -179,13 +181,18 @@ def _header(data: dict[Any, Any], positions: Positions, kind: str, name: str, pr
 
 def _extended(
     data: dict[Any, Any], positions: Positions, kind: str, name: str, parent: Parent
-) -> tuple[dict[Any, Any], tuple[str, ...]]:
-    """The other document's keys under ours, merged key by key; positions of both are kept."""
+) -> tuple[dict[Any, Any], Document]:
+    """The other document's keys under ours, merged key by key, and that document; positions of both are kept.
+
+    Rows of tables are merged by their key, once they are known: see `table.complete`.
+    """
     other_name, at = data["extends"], positions.at("extends")
     if not isinstance(other_name, str):
         raise SpecError(Problem("E147", "`extends` names one document", at, "write its name"))
     other = parent(kind, other_name, at)
-    merged = _merged(dict(other.data), {key: value for key, value in data.items() if key not in ("extends", "remove")})
+    below = {key: value for key, value in other.data.items() if kind != "table" or key not in ("rows", "file")}
+    dropped = ("remove",) if kind == "table" else ("extends", "remove")
+    merged = _merged(below, {key: value for key, value in data.items() if key not in dropped})
     merged[kind] = data.get(kind, name)
     for path, place in other.positions.values.items():
         positions.values.setdefault(path, place)
@@ -194,7 +201,7 @@ def _extended(
     for number, dotted in enumerate(data.get("remove") or ()):
         _removed(merged, str(dotted).split("."), positions.at("remove", number))
     ordered = {kind: merged.pop(kind), **merged} if kind != "schema" else merged
-    return ordered, (*other.parents, other.name)
+    return ordered, other
 
 
 def _merged(below: Any, above: Any) -> Any:
@@ -211,30 +218,3 @@ def _removed(data: Any, names: list[str], at: Position) -> None:
         raise SpecError(Problem("E147", f"`remove` names {'.'.join(names)!r}, which is not there", at,
                                 nearest(names[-1], map(str, known))))  # fmt: skip
     del data[names[-1]]
-
-
-def _with_rows(model: Any, path: Path, positions: Positions) -> Any:
-    """A table whose rows stand in a CSV file beside it."""
-    if model.file is None:
-        return model
-    file = path.parent / model.file
-    at = positions.at("file")
-    if not file.is_file():
-        raise SpecError(Problem("E130", f"there is no file {model.file!r} beside the table", at, "create it"))
-    with file.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream, strict=True)
-        rows = list(reader)
-        columns = list(reader.fieldnames or ())
-    wrong = next((number for number, row in enumerate(rows, 2) if None in row or None in row.values()), None)
-    if wrong:
-        raise SpecError(Problem("E148", f"line {wrong} has another number of values than the first line",
-                                Position(model.file, wrong), "quote values that hold commas"))  # fmt: skip
-    for name in [*model.columns, *model.key]:
-        if name not in columns:
-            raise SpecError(Problem("E148", f"{model.file} has no column {name!r}", at, nearest(name, columns)))
-    filled = model.model_copy(update={"rows": rows, "columns": model.columns or columns})
-    try:
-        filled._unique()
-    except ValueError as error:
-        raise SpecError(Problem("E144", str(error), at, "keep one of them")) from None
-    return filled

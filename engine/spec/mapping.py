@@ -103,7 +103,7 @@ class FieldRule(Config):
     values: dict[Any, Any] | None = None
     """Value map, system → canonical."""
     lookup: str | None = None
-    """Name of a table."""
+    """Name of a table; or `{ table, column, give, by, at }` in one place."""
     column: str | None = None
     """Column that the system's value is in; the table's key where it is left out."""
     give: str | None = None
@@ -144,6 +144,13 @@ class FieldRule(Config):
     @model_validator(mode="before")
     @classmethod
     def _short(cls, value: object) -> object:
+        if isinstance(value, dict) and isinstance(value.get("lookup"), dict):
+            table = value["lookup"]
+            strange = next((name for name in table if name not in ("table", "column", "give", "by", "at")), None)
+            if strange is not None or "table" not in table:
+                raise ValueError("`lookup` names a table: write a name, or { table: name, by: { column: expression } }")
+            rest = {name: one for name, one in value.items() if name != "lookup"}
+            return {**rest, "lookup": table["table"], **{name: one for name, one in table.items() if name != "table"}}
         return {"from": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
@@ -152,7 +159,7 @@ class FieldRule(Config):
         sources = [name for name in ("from_", "template", "each") if getattr(self, name) is not None]
         sources += ["value"] * ("value" in given)
         if len(sources) > 1:
-            names = " and ".join(name.strip("_") for name in sources)
+            names = " and ".join(f"`{name.strip('_')}`" for name in sources)
             raise ValueError(f"has both {names}: write one of them")
         needs_from = {"values": self.values, "transform": self.transform, "scale": self.scale, "as": self.as_}
         for name, used in needs_from.items():

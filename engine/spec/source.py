@@ -206,6 +206,13 @@ class _Builder:
                     "E103", f"the key {key!r} stands here and on line {seen[identity].line}", at, "keep one of them"
                 )
                 continue
+            if key in found:  # Python holds 1, 1.0 and true to be one key
+                other = next(one for one in seen if one[1] == key)
+                self.problems.add(
+                    "E103", f"the keys {key_node.value} and {_said(other[1])} (line {seen[other].line}) cannot stand side by side",
+                    at, "use a table, whose cells may hold both",
+                )  # fmt: skip
+                continue
             seen[identity] = at
             self.positions.keys[(*path, key)] = at
             found[key] = self.build(value_node, (*path, key))
@@ -263,3 +270,7 @@ def _plain(text: str, fault: Callable[[str, str, str], None]) -> Any:
     if _NOT_FINITE.fullmatch(text):
         fault("E105", f"{text} is not a number that records can hold", "quote it if it is text")
     return text
+
+
+def _said(key: Any) -> str:
+    return str(key).lower() if isinstance(key, bool) else str(key)

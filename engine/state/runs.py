@@ -75,7 +75,13 @@ def finish(tx: Tx, run: str, state: str, counts: JSON, held: str | None = None, 
 
 def abandoned(tx: Tx, flow: str) -> None:
     """Runs of a flow that were running when their process died: failed, so that lists tell the truth."""
-    error = encode_json({"code": "R602", "message": "the process ended in the middle of the run", "at": None})
+    error = encode_json(
+        {
+            "code": "R602",
+            "message": "the process ended in the middle of the run — the next run goes on from what was committed",
+            "at": None,
+        }
+    )
     tx.run(
         "UPDATE runs SET state = 'failed', error = ?, finished_at = ? WHERE flow = ? AND state = 'running'",
         (error, instant(), flow),

@@ -108,4 +108,7 @@ def test_what_runs_show_says(world: World, tmp_path: Path) -> None:
     assert code == 0 and 'asked for: {"full":true}' in out and f"run: {run}" in out
     assert "see: crosswalk exceptions list --flow people" in out
     code, _, err = call(folder, "runs", "resume", run)
-    assert code == 2 and "X907 the run is partial: there is nothing to resume — crosswalk run people" in err
+    assert (
+        code == 2
+        and "X907 there is nothing to resume: the run came to its end — run the flow anew: crosswalk run people" in err
+    )

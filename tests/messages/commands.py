@@ -1,0 +1,220 @@
+"""Cases of runs (R6), the state (S7) and commands called wrongly (X9)."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import time
+from typing import Any
+from unittest.mock import patch
+
+from engine.run.runner import STOPPED
+from engine.sdk.errors import Problem
+from engine.state import runs
+from engine.state.store import Store
+from tests.messages.case import CROSSWALK, Place, case
+from tests.messages.records import ADA, Line
+
+EMPTY = {"crosswalk.yaml": "crosswalk: 1\nname: t\n"}
+
+
+def _store(place: Place) -> Store:
+    return Store.open("sqlite:///.crosswalk/state.db", place.folder)
+
+
+@case("R602")
+def the_process_died(place: Place) -> str:
+    line = Line(place, "name: name").put(ADA)
+    store = _store(place)
+    with store.begin("died") as tx:
+        run = runs.start(tx, "people", "sync", "command", {}, "bulk")
+    store.close()
+    line.run()
+    error = line.place.told("runs", "show", run)["run"]["error"]
+    return f"{error['code']} {error['message']}"
+
+
+@case("R603")
+def stopped(place: Place) -> Problem:
+    return STOPPED
+
+
+@case("R610")
+def held(place: Place) -> str:
+    line = Line(place, "name: name", flow="targets: []\nguard: { errors: 5% }\n")
+    path = place.folder / "flows/people.yaml"
+    path.write_text(path.read_text().replace("guard: { errors: 100% }\n", ""))
+    line.put({**ADA, "name": ""})
+    done = subprocess.run([CROSSWALK, "run", "people"], cwd=place.folder, capture_output=True, text=True, timeout=60)
+    lines = done.stdout.splitlines()
+    number = next(number for number, line in enumerate(lines) if "held:" in line)
+    return f"{lines[number].strip().replace('held:', 'R610')} — {lines[number + 1].strip()}"
+
+
+@case("S700")
+def not_a_database_url(place: Place) -> Any:
+    return Store.open("state.db", place.folder)
+
+
+@case("S701")
+def no_driver(place: Place) -> Any:
+    with patch.dict("sys.modules", {"psycopg": None}):
+        return Store.open("postgresql+psycopg://127.0.0.1/x", place.folder)
+
+
+def _version(place: Place, version: str) -> None:
+    _store(place).close()
+    with sqlite3.connect(place.folder / ".crosswalk/state.db") as db:
+        db.execute("update alembic_version set version_num = ?", (version,))
+    db.close()
+
+
+@case("S702")
+def made_by_a_newer_version(place: Place) -> str:
+    place.write(EMPTY)
+    _version(place, "9999")
+    return place.command("runs", "list")
+
+
+@case("S703")
+def must_be_upgraded(place: Place) -> Any:
+    _version(place, "0001")
+    with patch("engine.state.migrations._known", lambda: ["0001", "0002"]):
+        return _store(place)
+
+
+@case("S705")
+def cursor_moved(place: Place) -> Any:
+    store = _store(place)
+    try:
+        with store.begin("cursor") as tx:
+            runs.save_cursor(tx, "people", "2026", 0)
+            runs.save_cursor(tx, "people", "2027", 7)
+    finally:
+        store.close()
+
+
+@case("S706")
+def backup_of_postgresql(place: Place) -> Any:
+    from engine.state.care import backup
+
+    store = _store(place)
+    store.sqlite = False
+    try:
+        return backup(store, place.folder / "copy.db")
+    finally:
+        store.close()
+
+
+@case("X900")
+def no_such_option(place: Place) -> str:
+    return place.command("run", "--ful")
+
+
+@case("X901")
+def no_workspace(place: Place) -> str:
+    return place.command("validate")
+
+
+@case("X902")
+def no_such_environment(place: Place) -> str:
+    place.write({"crosswalk.yaml": "crosswalk: 1\nname: t\nenvironments: { test: {} }\n"})
+    return place.command("validate", "--env", "tset")
+
+
+@case("X903")
+def not_a_plan(place: Place) -> str:
+    place.write(EMPTY)
+    return place.command("run", "--plan", "crosswalk.yaml")
+
+
+@case("X904")
+def logic_changed_since_the_plan(place: Place) -> str:
+    Line(place, "name: name").put(ADA)
+    place.command("plan", "people", "--save", "p.plan")
+    path = place.folder / "mappings/src/people.yaml"
+    path.write_text(path.read_text() + "  code: code\n")
+    answer = place.told("run", "people", "--plan", "p.plan")
+    error = answer["runs"][0]["error"]
+    return f"{error['code']} {error['at']} {error['message']}"
+
+
+@case("X905")
+def stopped_at_once(place: Place) -> str:
+    place.write(EMPTY)
+    process = subprocess.Popen([CROSSWALK, "sandbox", "start"], cwd=place.folder, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True)  # fmt: skip
+    assert process.stdout is not None
+    process.stdout.readline()
+    time.sleep(0.2)
+    process.send_signal(2)
+    return process.communicate(timeout=30)[1].strip()
+
+
+@case("X906")
+def no_such_run(place: Place) -> str:
+    place.write(EMPTY)
+    return place.command("runs", "show", "r-1")
+
+
+@case("X907")
+def not_held(place: Place) -> str:
+    Line(place, "name: name").put(ADA)
+    run = place.told("run", "people")["runs"][0]["run"]
+    return place.command("runs", "resume", run)
+
+
+@case("X908")
+def no_such_record(place: Place) -> str:
+    Line(place, "name: name")
+    return place.command("trace", "src:77")
+
+
+@case("X909")
+def link_is_taken(place: Place) -> str:
+    Line(place, "name: name").put(ADA)
+    place.told("run", "people")
+    return place.command("links", "add", "person", "people", "src:1", "0" * 32)
+
+
+@case("X910")
+def not_there_yet(place: Place) -> str:
+    Line(place, "name: name", files={"flows/compare.yaml": "flow: compare\nkind: reconcile\nentity: person\n"
+         "left: { connection: src, mapping: src/people }\nright: { connection: dw, mapping: dw/people }\n"})  # fmt: skip
+    return place.command("run", "compare")
+
+
+@case("X911")
+def there_already(place: Place) -> str:
+    place.write(EMPTY)
+    return place.command("init")
+
+
+@case("X912")
+def sample_cannot_be_read(place: Place) -> str:
+    Line(place, "name: name")
+    place.write({"sample.json": "{name: Ada}"})
+    return place.command("mapping", "preview", "src/people", "--file", "sample.json")
+
+
+@case("X913")
+def refused_by_the_system(place: Place) -> str:
+    place.write({**EMPTY, "mappings": "a file where a folder should be\n"})
+    return place.command("new", "table", "codes")
+
+
+@case("X999")
+def our_own_fault(place: Place) -> str:
+    import io
+    from contextlib import redirect_stderr
+
+    from engine.cli.answer import ended
+    from engine.cli.main import Context
+
+    def broken() -> None:
+        raise ZeroDivisionError("division by zero")
+
+    told = io.StringIO()
+    with redirect_stderr(told):
+        ended(Context(), broken)
+    return told.getvalue().strip()

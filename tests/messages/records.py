@@ -1,0 +1,292 @@
+"""Cases of records that cannot go on (E4): each run for real, the message as the exception keeps it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+from unittest.mock import patch
+
+from engine.run.runner import Runner
+from engine.run.session import Options
+from engine.sdk.errors import Position, Problem
+from engine.sdk.record import Fields
+from engine.state import exceptions
+from engine.state.store import Store
+from tests.messages.case import SCHEMA, Answer, Place, case, server
+
+SETTINGS = (
+    "crosswalk: 1\nname: t\nsecrets: { files: secrets }\nconnections:\n"
+    "  src: { connector: files, path: data, format: ndjson, objects: { people: { key: id, modified: at }, teams: { key: id }, groups: { key: id } } }\n"
+    '  dw: { connector: sql, url: "sqlite:///dw.db" }\n'
+)
+TEAM = SCHEMA + "properties: { name: { type: string } }\n"
+BASE = {
+    "crosswalk.yaml": SETTINGS,
+    "secrets/t": "SEKRET",
+    "schemas/team.yaml": TEAM,
+    "schemas/group.yaml": TEAM,
+    "schemas/person.yaml": SCHEMA
+    + "x-match: [[code]]\nproperties:\n  name: { type: string, minLength: 1 }\n  code: { type: string }\n  team: { type: string, x-ref: [team, group] }\n"
+    "  pay: { type: number }\n  state: { type: string, enum: [new, on, off], x-transitions: { new: [on], on: [off] } }\n"
+    "  day: { type: string }\n",
+    "mappings/src/teams.yaml": "mapping: src/teams\nobject: teams\nentity: team\nfields: { name: name }\n",
+    "mappings/src/groups.yaml": "mapping: src/groups\nobject: groups\nentity: group\nfields: { name: name }\n",
+    "flows/teams.yaml": "flow: teams\nkind: sync\nentity: team\nsource: { connection: src, mapping: src/teams }\ntargets: []\n",
+    "flows/groups.yaml": "flow: groups\nkind: sync\nentity: group\nsource: { connection: src, mapping: src/groups }\ntargets: []\n",
+    "data/teams.ndjson": '{"id": "t1", "name": "Red"}\n',
+    "data/groups.ndjson": '{"id": "t1", "name": "All"}\n',
+    "mappings/dw/people.yaml": "mapping: dw/people\nobject: people\nentity: person\nfields: { name: name }\noutbound: { id: id }\n",
+}  # fmt: skip
+FLOW = "flow: people\nkind: sync\nentity: person\nsource: { connection: src, mapping: src/people }\nguard: { errors: 100% }\n"
+TO_DW = "targets: [{ connection: dw, mapping: dw/people }]\n"
+API = """connector: api
+settings: { url: { required: true } }
+base: "{url}"
+auth: { kinds: [bearer] }
+message: body.error
+objects:
+  people:
+    key: id
+    late: 1s
+    index: 1s
+    read: { get: /people, records: body.items }
+    create: { post: /people, body: "@record", id: body.id }
+    update: { patch: "/people/{id}", body: "@changes", if_match: etag }
+"""
+
+
+def _mapping(rules: str, more: str = "") -> str:
+    return f"mapping: src/people\nobject: people\nentity: person\n{more}fields:\n" + "".join(
+        f"  {line}\n" for line in rules.split("\n")
+    )
+
+
+class Line:
+    """A flow of people with its own state; records go in, exceptions come out."""
+
+    def __init__(
+        self, place: Place, rules: str, *, flow: str = TO_DW, more: str = "", files: dict[str, str] | None = None
+    ) -> None:
+        self.place = place
+        place.write(
+            {
+                **BASE,
+                "mappings/src/people.yaml": _mapping(rules, more),
+                "flows/people.yaml": FLOW + flow,
+                **(files or {}),
+            }
+        )
+        with sqlite3.connect(place.folder / "dw.db") as db:
+            db.execute("create table if not exists people (id text primary key, name text not null)")
+        db.close()
+
+    def put(self, *rows: Fields | str) -> Line:
+        lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+        (self.place.folder / "data/people.ndjson").write_text("".join(f"{line}\n" for line in lines))
+        return self
+
+    def run(self, *flows: str, **options: Any) -> Line:
+        store = Store.open("sqlite:///.crosswalk/state.db", self.place.folder)
+        try:
+            for flow in flows or ("people",):
+                Runner(self.place.workspace(), store).run(flow, Options(**options))
+        finally:
+            store.close()
+        return self
+
+    def told(self, code: str) -> Problem:
+        """The open exception with that code."""
+        store = Store.open("sqlite:///.crosswalk/state.db", self.place.folder)
+        with store.read() as tx:
+            rows = exceptions.listed(tx)
+        store.close()
+        found = next((row for row in rows if row.code == code), None)
+        assert found is not None, [(row.code, row.message) for row in rows]
+        at = None
+        if found.at:
+            file, line, column = found.at.rsplit(":", 2)
+            at = Position(file, int(line), int(column))
+        return Problem(found.code, found.message, at, found.hint)
+
+
+def _simple(code: str, rules: str, record: Fields | str, **more: Any) -> None:
+    @case(code)
+    def run(place: Place) -> Problem:
+        return Line(place, rules, **more).put(record).run().told(code)
+
+
+ADA = {"id": "1", "name": "Ada", "at": "2026-01-01T00:00:00Z"}
+_simple("E400", "name: name", '{"id": "1", "name": "Ada", "at": NaN}')
+_simple("E401", "name: name\npay: { from: pay, as: decimal }", {**ADA, "pay": "1,000"})
+_simple("E402", "name: name\nstate: { from: s, values: { open: new, closed: off } }", {**ADA, "s": "paused"})
+_simple("E403", "name: { from: country, lookup: countries, column: name, give: iso3 }", {**ADA, "country": "Atlantis"})
+_simple("E404", "name: name\nteam: { from: team, ref: team }", {**ADA, "team": "t9"})
+_simple("E405", "name: name\nteam: { from: team, ref: team, on_missing: wait }", {**ADA, "team": "t9"})
+_simple("E406", 'name: name\nday: { from: "add_days(day, `1`)" }', {**ADA, "day": "soon"})
+_simple("E420", "name: name", {**ADA, "name": ""})
+_simple(
+    "E430",
+    "name: name\npay: pay",
+    {**ADA, "pay": 0},
+    flow=TO_DW + 'checks: [{ name: paid, that: "pay > `0`", otherwise: "{{ name }} is paid {{ pay }}" }]\n',
+)
+_simple(
+    "E431",
+    "name: name\nday: day",
+    {**ADA, "day": "soon"},
+    flow=TO_DW + "checks: [{ name: late, that: \"is_before(day, '2026-01-01')\" }]\n",
+)
+_simple("E440", "name: name", ADA, flow="targets: [{ connection: dw, mapping: dw/people, when: \"name == 'Bob'\" }]\n")
+_simple(
+    "E409",
+    "code: code",
+    ADA,
+    files={
+        "mappings/dw/people.yaml": BASE["mappings/dw/people.yaml"]
+        .replace("{ id: id }", '{ id: id, name: { template: "{{ name }}" } }')
+        .replace("{ name: name }", "{ name: code }")
+    },
+)
+_simple("E450", "code: name", ADA)
+
+
+@case("E407")
+def two_rules_disagree(place: Place) -> Problem:
+    target = BASE["mappings/dw/people.yaml"].replace(
+        "outbound: { id: id }", "outbound:\n  id: id\n  name: { from: code }"
+    )
+    return (
+        Line(place, "name: name\ncode: code", files={"mappings/dw/people.yaml": target})
+        .put({**ADA, "code": "x"})
+        .run()
+        .told("E407")
+    )
+
+
+@case("E408")
+def null_where_it_may_not(place: Place) -> Problem:
+    target = BASE["mappings/dw/people.yaml"].replace("{ name: name }", "{ name: { from: name, on_null: error } }")
+    return (
+        Line(place, "name: name", files={"mappings/dw/people.yaml": target})
+        .put({**ADA, "name": None})
+        .run()
+        .told("E408")
+    )
+
+
+@case("E410")
+def two_meanings(place: Place) -> Problem:
+    line = Line(place, "name: name\nteam: { from: team, ref: [team, group] }")
+    return line.put({**ADA, "team": "t1"}).run("teams", "groups", "people").told("E410")
+
+
+@case("E411")
+def element_without_key(place: Place) -> Problem:
+    return (
+        Line(place, "name: name", more="each: lines\nkey: line\n")
+        .put({**ADA, "lines": [{"name": "A"}]})
+        .run()
+        .told("E411")
+    )
+
+
+@case("E412")
+def two_with_one_key(place: Place) -> Problem:
+    return Line(place, "name: name").put(ADA, {**ADA, "name": "Bob"}).run().told("E412")
+
+
+@case("E413")
+def a_suspected_duplicate(place: Place) -> Problem:
+    return (
+        Line(place, "name: name\ncode: code")
+        .put({**ADA, "code": "x"})
+        .run()
+        .put({**ADA, "id": "2", "code": "x", "at": "2026-02-01T00:00:00Z"})
+        .run()
+        .told("E413")
+    )
+
+
+@case("E421")
+def not_reachable(place: Place) -> Problem:
+    line = Line(place, "name: name\nstate: s")
+    return line.put({**ADA, "s": "off"}).run().put({**ADA, "s": "new", "at": "2026-02-01T00:00:00Z"}).run().told("E421")
+
+
+@case("E442")
+def nothing_to_deactivate_with(place: Place) -> Problem:
+    line = Line(
+        place,
+        "name: name",
+        more="deleted: { when: gone }\n",
+        flow="targets: [{ connection: dw, mapping: dw/people, on_delete: deactivate }]\nguard: { errors: 100%, deletes: 100% }\n",
+    )
+    text = (place.folder / "flows/people.yaml").read_text().replace("guard: { errors: 100% }\n", "")
+    (place.folder / "flows/people.yaml").write_text(text)
+    return line.put(ADA).run().put({**ADA, "gone": True, "at": "2026-02-01T00:00:00Z"}).run().told("E442")
+
+
+def _to_api(place: Place, url: str) -> Line:
+    settings = (
+        SETTINGS
+        + f'  api: {{ connector: api, url: "{url}", auth: {{ token: "${{secret:t}}" }}, retries: 0, timeout: 1s, backoff: 1ms..2ms }}\n'
+    )
+    files = {
+        "crosswalk.yaml": settings,
+        "connectors/api.yaml": API,
+        "mappings/api/people.yaml": "mapping: api/people\nobject: people\nentity: person\nfields: { name: name }\n",
+    }
+    return Line(place, "name: name", flow="targets: [{ connection: api, mapping: api/people }]\n", files=files)
+
+
+def _answered(place: Place, code: str, answer: Callable[[str, str, bytes], Answer | None]) -> Problem:
+    """Ada is created; then she is changed and the API answers the update so."""
+
+    def first(method: str, path: str, body: bytes) -> Answer | None:
+        return (201, {}, b'{"id": "77"}') if method == "POST" else answer(method, path, body)
+
+    with server(first) as url:
+        line = _to_api(place, url).put(ADA).run()
+        return line.put({**ADA, "name": "Bob", "at": "2026-02-01T00:00:00Z"}).run().told(code)
+
+
+@case("E443")
+def two_claim_one(place: Place) -> Problem:
+    with server(lambda method, path, body: (201, {}, b'{"id": "77"}')) as url:
+        return _to_api(place, url).put(ADA, {**ADA, "id": "2", "name": "Bob"}).run().told("E443")
+
+
+@case("E452")
+def gone_there(place: Place) -> Problem:
+    return _answered(place, "E452", lambda method, path, body: (404, {}, b'{"error": "no such person"}'))
+
+
+@case("E453")
+def changed_there(place: Place) -> Problem:
+    return _answered(place, "E453", lambda method, path, body: (412, {}, b'{"error": "etag does not match"}'))
+
+
+@case("E454")
+def not_taken_yet(place: Place) -> Problem:
+    return _answered(place, "E454", lambda method, path, body: (429, {"Retry-After": "0"}, b'{"error": "slow down"}'))
+
+
+@case("E455")
+def in_doubt(place: Place) -> Problem:
+    with server(lambda method, path, body: None) as url:
+        return _to_api(place, url).put(ADA).run().told("E455")
+
+
+@case("E441")
+def an_earlier_write_in_doubt(place: Place) -> Problem:
+    with server(lambda method, path, body: None) as url:
+        line = _to_api(place, url).put(ADA).run()
+        return line.put({**ADA, "name": "Bob", "at": "2026-02-01T00:00:00Z"}).run().told("E441")
+
+
+@case("E451")
+def no_outcome(place: Place) -> Problem:
+    with patch("connectors.sql.connector.SqlConnector.write", lambda self, name, operations: []):
+        return Line(place, "name: name").put(ADA).run().told("E451")

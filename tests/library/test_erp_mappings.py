@@ -242,6 +242,11 @@ def copied(world: World) -> dict[str, dict[str, Any]]:
     for mapping in ("subsidiary", "department", "classification", "location"):
         world.flow(f"know-{mapping}", ORDER[mapping], f"{{ connection: copy, mapping: netsuite/{mapping} }}", "[]")
         assert world.run(f"know-{mapping}")["state"] == "succeeded"
+    with world.store() as store, store.begin("link") as tx:  # periods are the account's: people link them
+        known = links.by_native(
+            tx, "erp", "accounting-period", [row["id"] for row in world.copy.all("netsuite", "accountingPeriod")]
+        )
+        links.put(tx, [one._replace(connection="copy") for found in known.values() for one in found])
     runs = {}
     for mapping in COPIED:
         source = f"{{ connection: erp, mapping: netsuite/{mapping} }}"

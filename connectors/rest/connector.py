@@ -12,11 +12,11 @@ from connectors.rest.reading import Reader
 from connectors.rest.shapes import Refusal, filled, judge, told, wait_of
 from connectors.rest.writing import Writer
 from engine.sdk.budget import pause_of
-from engine.sdk.config import ConnectionConfig, Secret
+from engine.sdk.config import ConnectionConfig, ObjectSettings, Secret
 from engine.sdk.connector import Batch, Connector, FieldInfo, Finding, ObjectInfo, Operation, Outcome, Read
 from engine.sdk.errors import ConnectorError, Problem, nearest
 from engine.sdk.http import Answer, HttpClient, json_body, shown
-from engine.sdk.manifest import FieldSpec, Manifest, ObjectSpec
+from engine.sdk.manifest import FieldSpec, Manifest, Modified, ObjectSpec
 from engine.sdk.manifest_requests import Request
 from engine.sdk.record import JSON, Fields, Record
 
@@ -114,7 +114,24 @@ class RestConnector(Connector[RestConfig]):
             raise ConnectorError(
                 "config", Problem("C504", f"{self.manifest.connector} has no object {name!r}", None, hint)
             )
-        return found
+        given = self.config.objects.get(name)
+        return found if given is None else self._overridden(name, found, given)
+
+    def _overridden(self, name: str, spec: ObjectSpec, given: ObjectSettings) -> ObjectSpec:
+        """The object with the connection's own `key` and `modified`. Raises ConnectorError C505."""
+        changes: dict[str, Any] = {}
+        if given.key is not None:
+            changes["key"] = [given.key] if isinstance(given.key, str) else given.key
+        if given.modified is not None and (spec.modified is None or given.modified != spec.modified.field):
+            if spec.read is not None and spec.read.query is None:
+                known = f"by {spec.modified.field!r}" if spec.modified else "whole"
+                raise ConnectorError("config", Problem(
+                    "C505", f"{self.manifest.connector} cannot read {name} by {given.modified!r}", None,
+                    f"it is read {known}: leave `modified` or `incremental` out"))  # fmt: skip
+            changes["modified"] = Modified(
+                **{**(dict(spec.modified) if spec.modified else {}), "field": given.modified}
+            )
+        return spec.model_copy(update=changes)
 
     def check(self) -> list[Finding]:
         """One cheap request with credentials."""

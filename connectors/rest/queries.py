@@ -36,6 +36,7 @@ def soql(query: Query, spec: ObjectSpec, fields: Sequence[str], request: Read | 
     """A SELECT for a read or for a search."""
     modified = spec.modified.field if spec.modified else None
     columns = list(dict.fromkeys([*spec.key, *([modified] if modified else []), *(query.select or fields)]))
+    columns = list(dict.fromkeys(_child(query, one) or one for one in columns))
     tests = [query.where] if query.where else []
     if request is not None and modified:
         if request.since is not None:
@@ -49,6 +50,14 @@ def soql(query: Query, spec: ObjectSpec, fields: Sequence[str], request: Read | 
     where = f" WHERE {' AND '.join(tests)}" if tests else ""
     order = f" ORDER BY {', '.join([*([modified] if modified else []), spec.key[0]])}"
     return f"SELECT {', '.join(columns)} FROM {query.from_}{where}{order}"  # noqa: S608 - names from the manifest, values as literals
+
+
+def _child(query: Query, column: str) -> str | None:
+    """The child query of a list that a column leads into; None for a column of the record itself."""
+    name = column.split(".")[0]
+    if name not in query.children:
+        return None
+    return f"(SELECT {', '.join(query.children[name])} FROM {name})"  # noqa: S608 - names from the manifest
 
 
 def suiteql(

@@ -147,6 +147,8 @@ class Reader:
                     return None  # gone since the list was made
                 raise
             value = records_of(detail.record, answer)[0]
+            if detail.merge:
+                value = {**row, **value}
             found = self.record(value, request)
             if found.modified is None and row.get("modified"):
                 zone = self.connector.config.timezone

@@ -14,8 +14,8 @@ from engine.sdk.errors import Problem, UsageError, unknown_name
 from engine.sdk.record import Fields, decode_json
 
 FLOWS = (
-    "legal-entities", "clients", "contacts", "resources-to-erp", "projects-to-erp", "time-to-erp", "expenses-to-erp",
-    "invoice-status-to-crm",
+    "legal-entities", "legal-entity-choices", "sellers", "clients", "contacts", "contracts", "labour-categories", "resources-to-erp",
+    "projects-to-erp", "project-facts", "tasks", "time-to-erp", "expenses-to-erp", "invoices-to-psa", "invoice-status-to-crm",
 )  # fmt: skip
 WORKSPACE = """crosswalk: 1
 name: demo

@@ -24,7 +24,7 @@ def record_id(context: Context, tx: Tx, text: str) -> tuple[str, str]:
         if found:
             return found[0].entity, found[0].canonical_id
     else:
-        entity = canonical.entity_of(tx, text)
+        entity = canonical.entity_of(tx, text, context.workspace.names("schema"))
         if entity is not None:
             return entity, text
     raise UsageError(

@@ -81,7 +81,7 @@ class Body:
 
     def noted(self, node: dict[str, Any], cur: str) -> None:
         """Remember what an expression reads of the record; inside `each` that is what it says of root() only."""
-        if cur == "rec":
+        if cur == "rec" and self.model.each is None:
             self.paths |= {".".join(takewhile(lambda step: step != "[]", path)) for path in reads_of(node)} - {""}
         elif node["type"] == "subexpression" and node["children"][0].get("value") == "root":
             self.paths |= {".".join(path) for child in node["children"][1:] for path in reads_of(child)}
@@ -104,7 +104,7 @@ class Body:
             put("except Fault as e:")
             put(f"    {value} = M; faults.append(({fault}, 'expression', None, str(e)))")
             return
-        if self.shape is None and cur == "rec":
+        if self.shape is None and cur == "rec" and self.model.each is None:
             self.paths.add(text)
         put(f"{value} = {cur}.get({names[0]!r}, M)")
         for name in names[1:]:
@@ -117,7 +117,7 @@ class Body:
 
     def template(self, text: str, place: Place, cur: str, value: str, index: int) -> None:
         template = compile_template(text, self.document.at(*place), mode="value", shape=self.shape)
-        if self.shape is None and cur == "rec":
+        if self.shape is None and cur == "rec" and self.model.each is None:
             self.paths |= template.reads
         name = self.constant(template, "template")
         self.writer.put("try:")

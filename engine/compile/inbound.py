@@ -24,7 +24,11 @@ class Inbound(Body):
     """Writes the inbound function of one mapping."""
 
     def generate(self) -> Generated:
+<<<<<<< HEAD
         if self.uses_root and self.model.each is None:  # with `each` the caller keeps the whole record
+=======
+        if self.uses_root and self.model.each is None:  # with `each` the record is an element, and the root is known
+>>>>>>> origin/main
             self.writer.put("env.root = rec")
         self.writer.put("out = {}")
         for name, rule in self.model.fields.items():
@@ -76,7 +80,7 @@ class Inbound(Body):
 
     def each(self, rule: FieldRule, place: tuple[Any, ...], cur: str, target: str) -> None:
         source, items, element, inner = (self.writer.name(stem) for stem in ("s", "l", "e", "o"))
-        self.fetch(rule.each or "", (*place, "each"), cur, source)
+        self.fetch(rule.each or "", (*place, "each"), cur, source, fault=self.index)
         put, index = self.writer.put, self.index
         put(f"if {source}.__class__ is list:")
         put(f"    {items} = []")

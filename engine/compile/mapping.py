@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping as Table
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from engine.compile.expression import Expression, compile_expression
@@ -15,7 +17,7 @@ from engine.sdk.connector import ObjectInfo
 from engine.sdk.errors import Problem
 from engine.sdk.record import JSON, Fields
 from engine.spec.load import Document
-from engine.spec.mapping import Mapping
+from engine.spec.mapping import Mapping, Onto
 
 
 @dataclass(slots=True)
@@ -26,6 +28,8 @@ class Direction:
     rules: list[RuleInfo]
     slots: list[RefSlot]
     clears: frozenset[str] = frozenset()
+    alike: Table[str, Table[tuple[type, JSON], JSON]] = field(default_factory=dict)
+    """Outbound, by path: system value (with its type) → canonical value, where several system values mean one."""
 
     def inward(self, record: Fields, env: Any, links: Sequence[LinkSlot]) -> tuple[Fields, list[Fault]]:
         """System → canonical. A surprise in generated code becomes a fault of the rule that it came from."""
@@ -46,6 +50,18 @@ class Direction:
         except Exception as error:  # noqa: BLE001 - see inward
             return {}, {}, [self.surprise(error)]
 
+    def keeping(self, payload: Fields, held: Fields) -> Fields:
+        """The payload, with a value that the target holds left as it is where it means the same as the one to send."""
+        for path, meanings in self.alike.items():
+            names = path.split(".")
+            here, there = _value_at(payload, names), _value_at(held, names)
+            if here is None or there is None or here == there:
+                continue
+            meaning = meanings.get((there.__class__, there))
+            if meaning is not None and meaning == meanings.get((here.__class__, here)):
+                payload = _with_value(payload, names, there)
+        return payload
+
     def surprise(self, error: Exception) -> Fault:
         """The fault for an exception: which rule's line of the generated source it came from."""
         line, trace = 0, error.__traceback__
@@ -59,6 +75,18 @@ class Direction:
     def problem(self, fault: Fault) -> tuple[Problem, str]:
         """A fault with the mapping's line, and its exception class."""
         return problem_of(fault, self.rules)
+
+
+def _value_at(record: JSON, names: Sequence[str]) -> JSON:
+    """The value at a path of names that can be told from others; None where there is none."""
+    for name in names:
+        record = record.get(name) if record.__class__ is dict else None
+    return record if record.__class__ in (str, int, bool, Decimal) else None
+
+
+def _with_value(record: Fields, names: Sequence[str], value: JSON) -> Fields:
+    inner = value if len(names) == 1 else _with_value(record[names[0]], names[1:], value)
+    return {**record, names[0]: inner}
 
 
 @dataclass(slots=True)
@@ -109,7 +137,9 @@ def compile_inbound(document: Document, registry: Registry, *, zone: str = "UTC"
             for name, text in (model.sum or {}).items()
         }
     reads = set(body.paths)
-    for expression in (compiled.where, compiled.deleted, compiled.each, *compiled.key):
+    if isinstance(model.onto, Onto):
+        reads.add(model.onto.from_)
+    for expression in (compiled.where, compiled.deleted, compiled.each, *([] if model.each else compiled.key)):
         if expression is not None:
             reads |= {".".join(path) for path in expression.reads}
     compiled.reads = tuple(sorted(one for one in reads if one))
@@ -138,11 +168,14 @@ def compile_outbound(
         ownership=schema.ownership,
         role=role,
     )
-    direction = Direction(body.generate(), body.rules, body.slots, frozenset(body.clears))
+    direction = Direction(body.generate(), body.rules, body.slots, frozenset(body.clears), body.alike)
     compiled = CompiledMapping(document.name, document, model, None, direction)
     compiled.reads = tuple(sorted(body.paths))
     compiled.uses_clock = "now" in body.unit.called
     _conditions(compiled, document)
+    if isinstance(model.onto, str):
+        shape = registry.shape(model.entity, document.at("entity"))
+        compiled.onto = compile_expression(model.onto, document.at("onto"), shape=shape)
     return compiled
 
 
@@ -161,5 +194,3 @@ def _conditions(compiled: CompiledMapping, document: Document) -> None:
             compile_expression(text, document.at("key", number), element=True)
             for number, text in enumerate(model.key or ())
         )
-    if model.onto and isinstance(model.onto, str):
-        compiled.onto = compile_expression(model.onto, document.at("onto"))

@@ -31,6 +31,8 @@ class Outbound(Body):
         super().__init__(*args, **kwargs)
         self.info, self.ownership, self.role = info, ownership, role
         self.clears: set[str] = set()
+        self.alike: dict[str, dict[tuple[type, Any], Any]] = {}
+        self.lists = 0
         self.written: set[tuple[str, str]] = set()
 
     def generate(self) -> Generated:
@@ -125,8 +127,10 @@ class Outbound(Body):
         put(f"for {element} in {value}:")
         self.writer.indent()
         put(f"{inner} = {{}}")
+        self.lists += 1
         for name, child in (rule.fields or {}).items():
             self.field(child, name, (*place, "fields", name), element, inner)
+        self.lists -= 1
         put(f"{items}.append({inner})")
         self.writer.dedent()
         self.writer.rule = index
@@ -233,6 +237,10 @@ class Outbound(Body):
     def to_values(self, rule: FieldRule, index: int, value: str) -> list[str]:
         """Several system values to one canonical: the first listed goes back."""
         back = same_values((canonical, system) for system, canonical in (rule.values or {}).items())
+        path = rule.to or rule.from_
+        several = len({(one.__class__, one) for one in back.values()}) < len(rule.values or {})
+        if several and isinstance(path, str) and plain_names(path) and not self.lists:
+            self.alike[path] = same_values((rule.values or {}).items())
         table, found = self.constant(back, "values"), self.writer.name("m")
         lines = [f"{found} = {table}.get(({value}.__class__, {value}), M)"]
         if rule.on_missing == "keep":

@@ -132,16 +132,18 @@ def _source(document: Document, registry: Registry, describe: Describe | None, s
     mapping_document = registry.document("mapping", given.mapping, document.at("source", "mapping"))
     _same_entity(document, ("source", "mapping"), flow.entity, mapping_document)
     connection = registry.workspace.connection(given.connection, document.at("source", "connection"))
+    if given.partition is not None:
+        raise SpecError(Problem("E120", "reading in slices (`partition`) is not there yet", document.at("source", "partition"),
+                                "leave it out: the source is read in one go, and goes on where it was stopped"))  # fmt: skip
+    if isinstance(mapping_document.model.onto, str):
+        raise _onto_fault(document, ("source", "mapping"), mapping_document, "sends, and cannot be read through",
+                          "inbound, write `onto: { from: …, ref: … }`")  # fmt: skip
     mapping = compile_inbound(mapping_document, registry, zone=connection.timezone)
     info = describe(given.connection, mapping.model.object or "") if describe and not connection.canonical else None
     where = None
     if given.where:
         where = compile_expression(given.where, document.at("source", "where"), shape=shape)
-    modified = None
-    if given.incremental is True:
-        modified = info.modified if info else None
-    elif isinstance(given.incremental, str) and given.incremental != "none":
-        modified = given.incremental
+    modified = info.modified if info and given.incremental not in (False, "none") else None
     return SourcePlan(given.connection, connection.role, mapping, info, where, modified, connection.timezone)
 
 
@@ -153,6 +155,17 @@ def _target(
     mapping_document = registry.document("mapping", given.mapping, document.at(*place, "mapping"))
     _same_entity(document, (*place, "mapping"), flow.entity, mapping_document)
     connection = registry.workspace.connection(given.connection, document.at(*place, "connection"))
+    if mapping_document.model.onto is not None:
+        if not isinstance(mapping_document.model.onto, str):
+            raise _onto_fault(document, (*place, "mapping"), mapping_document, "reads, and cannot be written through",
+                              "outbound, write `onto:` with the path of a reference, such as project.opportunity")  # fmt: skip
+        ending = next(
+            (key for key in ("on_delete", "on_leave") if getattr(given, key) in ("delete", "deactivate")), None
+        )
+        if ending or given.operation in ("create", "append"):
+            key = ending or "operation"
+            raise _onto_fault(document, (*place, key), mapping_document, f"adds to another record, and takes no `{key}`",
+                              "leave it out: the record is another mapping's to make and to end")  # fmt: skip
     info = describe(given.connection, mapping_document.model.object or "") if describe else None
     mapping = compile_outbound(mapping_document, registry, role=connection.role, info=info, zone=connection.timezone)
     when = compile_expression(given.when, document.at(*place, "when"), shape=shape) if given.when else None
@@ -171,6 +184,10 @@ def _target(
         given.emit,
         document.at(*place),
     )
+
+
+def _onto_fault(document: Document, place: tuple[Any, ...], mapping: Document, what: str, hint: str) -> SpecError:
+    return SpecError(Problem("E357", f"{mapping.name!r} is an `onto` mapping that {what}", document.at(*place), hint))
 
 
 def _same_entity(document: Document, place: tuple[Any, ...], entity: str, mapping: Document) -> None:

@@ -104,9 +104,10 @@ def _mapping(problems: Problems, registry: Registry, document: Document) -> None
 def _targets(problems: Problems, document: Document, shape: Any, rules: dict[str, Any], place: tuple[Any, ...]) -> None:
     """Every canonical field that a mapping writes exists."""
     for name, rule in rules.items():
-        child = shape.child(name) if name != "id" else None
+        given = name == "id" and len(place) == 1  # elements of lists have ids of their own
+        child = None if given else shape.child(name)
         if child is None:
-            hint = "the engine gives ids" if name == "id" else nearest(name, shape.names())
+            hint = "the engine gives ids" if given else nearest(name, shape.names())
             problems.add("E353", f"{shape.title} has no field {name!r}", document.key_at(*place, name), hint)
         elif rule.fields:
             inner = child.element() if rule.each else child

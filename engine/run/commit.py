@@ -94,7 +94,7 @@ def _links(tx: Tx, session: Session, plan: SyncPlan, items: list[Item]) -> None:
         for item, delivery in _of(items, target):
             if delivery.outcome is None and not delivery.adopted:
                 continue
-            if delivery.trouble is None and delivery.native and delivery.kind != "append":
+            if delivery.trouble is None and delivery.native and delivery.kind != "append" and not target.mapping.onto:
                 state = "deleted" if delivery.kind == "delete" else "live"
                 written.append((item, delivery, Link(entity, target.connection, target.info.name, delivery.native,
                                                      str(item.canonical_id), delivery.part, state, session.run)))  # fmt: skip
@@ -122,9 +122,9 @@ def _ledger(tx: Tx, session: Session, plan: SyncPlan, items: list[Item]) -> None
                 ends = {"retry": "dropped", "in_doubt": "in_doubt", "refused": "refused", "conflict": "refused"}
                 state = ends.get(outcome.state, "confirmed")
                 settled.append((delivery.op_key, state, delivery.native, None))
-            if delivery.trouble is not None or (
-                outcome is None and not delivery.adopted and delivery.known is not None
-            ):
+            known = delivery.known
+            stays = known is not None and (known.hash == delivery.hash or target.operation == "create")
+            if delivery.trouble is not None or (outcome is None and not delivery.adopted and stays):
                 continue
             if outcome is not None or delivery.counted == "unchanged":
                 rows.append(_delivered(item, delivery))

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+from engine.compile.expression import Expression
 from engine.compile.functions import FunctionFault
 from engine.compile.mapping import Direction
 from engine.compile.operators import true
 from engine.compile.rules import LinkSlot, key_text
 from engine.compile.sync import SyncPlan, TargetPlan
+from engine.run.adopt import adopt, changed, compare_with_target, keep_alike
 from engine.run.items import Delivery, Item, Trouble, going
 from engine.run.session import Session
 from engine.sdk.errors import Problem
-from engine.sdk.record import Fields, Record, decode_json, fingerprint, same
-from engine.state import ledger, links, operations
+from engine.sdk.record import Fields, decode_json, fingerprint
+from engine.state import canonical, ledger, links, operations
 
 
 def diff_items(session: Session, plan: SyncPlan, items: list[Item], slots: dict[str, list[LinkSlot]]) -> None:
@@ -37,7 +38,11 @@ def _for_target(
 ) -> None:
     object, ids = target.mapping.model.object or "", [str(item.canonical_id) for item in items]
     known = ledger.get(session.tx, target.connection, object, target.mapping.name, ids)
-    native = links.by_canonical(session.tx, target.connection, plan.schema.entity, ids, object)
+    onto, troubles = target.mapping.onto, dict[str, Trouble]()
+    if onto is not None:
+        native, troubles = _onto(session, target, onto, items)
+    else:
+        native = links.by_canonical(session.tx, target.connection, plan.schema.entity, ids, object)
     busy = operations.open_for(session.tx, target.connection, object, ids) if target.info.write_class != "A" else {}
     parts_of: dict[str, list[str]] = {}
     for known_id, part in known:
@@ -50,17 +55,22 @@ def _for_target(
         if _admits(session, target, item):
             taken.add(id(item))
             wanted = _parts(target, item)
+        elif item.deliveries and item.deliveries[-1].target is target:
+            taken.add(id(item))  # whether it takes the record cannot be told
+            continue
         else:
             wanted = []
-            if item.trouble is not None:
-                continue
         for part in dict.fromkeys([*wanted, *parts_of.get(id_, ())]):
             delivery = Delivery(target, part, known=known.get((id_, part)))
-            link = next((one for one in native.get(id_, ()) if one.part == part), None)
+            link = next((one for one in native.get(id_, ()) if one.part == part or onto is not None), None)
             delivery.native = link.native_id if link and link.state == "live" else None
             item.deliveries.append(delivery)
             if (id_, part) in busy:
                 _wait_for_open(delivery, busy[id_, part])
+            elif onto is not None and (item.deleted or not wanted):
+                item.deliveries.pop()  # the record is another's: it only stops adding to it
+            elif id_ in troubles:
+                delivery.trouble = troubles[id_]
             elif item.deleted:
                 _ending(delivery, target.on_delete, target)
             elif part not in wanted:
@@ -72,7 +82,36 @@ def _for_target(
     _decide(session, plan, target, fresh)
 
 
+def _onto(
+    session: Session, target: TargetPlan, onto: Expression, items: list[Item]
+) -> tuple[dict[str, list[links.Link]], dict[str, Trouble]]:
+    """The target's record that each item adds to: the link of the record that `onto` names, never a new one."""
+    object, named, troubles = target.mapping.model.object or "", {}, {}
+    for item in items:
+        if item.deleted:
+            continue
+        session.env.followed.clear()
+        try:
+            named[str(item.canonical_id)] = key_text(onto.evaluate(item.merged, session.env))
+        except FunctionFault as fault:
+            problem = Problem("E406", f"onto: {fault}", onto.at, "correct the expression, or the record")
+            troubles[str(item.canonical_id)] = Trouble("map_out", problem, "mapping", reads=tuple(session.env.followed))
+    found = links.of_records(session.tx, target.connection, object, [one for one in named.values() if one])
+    for id, one in named.items():
+        if one is None:
+            problem = Problem("E404", f"onto: {onto.text} names no record", onto.at,
+                              "fill it in the source, or leave such records out with the target's `when`")  # fmt: skip
+            troubles[id] = Trouble("map_out", problem, "missing_reference", reads=tuple(session.env.followed))
+        elif one not in found:
+            problem = Problem("E404", f"onto: {target.name} has no {object} for {one}", onto.at,
+                              "it goes out by itself once that record is linked")  # fmt: skip
+            entity = canonical.entity_of(session.tx, one, session.workspace.names("schema"))
+            troubles[id] = Trouble("map_out", problem, "missing_reference", "waiting", reads=((entity or "", one),))
+    return {id: found.get(one or "", []) for id, one in named.items()}, troubles
+
+
 def _admits(session: Session, target: TargetPlan, item: Item) -> bool:
+    """Whether a target takes a record. Where that cannot be told the record stays away from this target alone."""
     if item.deleted:
         return True
     if item.left:
@@ -84,7 +123,8 @@ def _admits(session: Session, target: TargetPlan, item: Item) -> bool:
         return true(target.when.evaluate(item.merged, session.env))
     except FunctionFault as fault:
         problem = Problem("E406", f"when: {fault}", target.when.at, "correct the expression, or the record")
-        item.stop("map_out", problem, "mapping", reads=tuple(session.env.followed))
+        trouble = Trouble("map_out", problem, "mapping", reads=tuple(session.env.followed))
+        item.deliveries.append(Delivery(target, trouble=trouble))
         return False
 
 
@@ -180,8 +220,9 @@ def _decide(session: Session, plan: SyncPlan, target: TargetPlan, pairs: list[tu
             delivery.kind = "create"
     creating = [pair for pair in pairs if pair[1].kind == "create"]
     if creating and target.match and target.operation != "create":
-        unknown += _adopt(session, plan, target, creating)
-    _compare_with_target(session, target, [pair for pair in unknown if not pair[1].adopted or not pair[1].before])
+        unknown += adopt(session, plan, target, creating)
+    compare_with_target(session, target, [pair for pair in unknown if not pair[1].adopted or not pair[1].before])
+    keep_alike(session, target, [pair for pair in pairs if pair[1].known is not None])
     for _, delivery in pairs:
         if delivery.kind == "create":
             if target.operation == "update":
@@ -192,86 +233,12 @@ def _decide(session: Session, plan: SyncPlan, target: TargetPlan, pairs: list[tu
 
 def _against_ledger(target: TargetPlan, delivery: Delivery) -> None:
     assert delivery.known is not None
+    if target.mapping.onto is not None and delivery.known.native_id != delivery.native:
+        delivery.kind, delivery.changes, delivery.before = "update", delivery.payload, {}  # it adds to another one now
+        return
     changes = changed(delivery.payload, delivery.before) if delivery.known.hash != delivery.hash else {}
     if not changes or target.operation == "create":
         delivery.counted = "unchanged"
     else:
         delivery.kind, delivery.changes = "update", changes
         delivery.native = delivery.native or delivery.known.native_id
-
-
-def changed(payload: Fields, before: Fields) -> Fields:
-    """Top-level fields that differ from what was delivered."""
-    return {name: value for name, value in payload.items() if name not in before or not same(value, before[name])}
-
-
-def _adopt(
-    session: Session, plan: SyncPlan, target: TargetPlan, pairs: list[tuple[Item, Delivery]]
-) -> list[tuple[Item, Delivery]]:
-    """Existing target records that match are adopted before any create; several go to review."""
-    adopted: list[tuple[Item, Delivery]] = []
-    connector = session.connectors[target.connection]
-    left = pairs
-    for rule in target.match:
-        asked, criteria = [], []
-        for item, delivery in left:
-            wanted = _criterion(target, rule, delivery)
-            if wanted is not None:
-                asked.append((item, delivery))
-                criteria.append(wanted)
-        if not criteria:
-            continue
-        for (item, delivery), found in zip(asked, connector.find(target.info.name, criteria), strict=True):
-            if len(found) > 1:
-                keys = ", ".join(record.key for record in found[:5])
-                problem = Problem("E413", f"{item.key}: several records of {target.name} match it: {keys}", target.at,
-                                  "merge them there, or link the right one by hand")  # fmt: skip
-                delivery.kind, delivery.trouble = None, Trouble("diff", problem, "ambiguous_match")
-            elif found:
-                delivery.kind, delivery.native, delivery.adopted = None, found[0].key, True
-                _against_found(delivery, found[0])
-                adopted.append((item, delivery))
-        left = [pair for pair in left if pair[1].kind == "create"]
-    return adopted
-
-
-def _criterion(target: TargetPlan, rule: tuple[str, ...], delivery: Delivery) -> Fields | None:
-    """A match rule in the target's own fields; None where a field has no value or no plain path."""
-    wanted: Fields = {}
-    record = delivery.record
-    for name in rule:
-        field: Any = target.mapping.model.fields.get(name)
-        path = field.to or field.from_ if field is not None else None
-        value = record.get(path) if isinstance(path, str) else None
-        if value in (None, "", {}, []):
-            return None
-        wanted[str(path)] = value
-    return wanted or None
-
-
-def _compare_with_target(session: Session, target: TargetPlan, pairs: list[tuple[Item, Delivery]]) -> None:
-    """Linked records without a ledger row: read what the target holds, send only what differs."""
-    wanted = [delivery.native for _, delivery in pairs if delivery.native is not None and not delivery.adopted]
-    if not wanted:
-        return
-    found = session.connectors[target.connection].get(target.info.name, wanted, tuple(target.mapping.reads))
-    for _, delivery in pairs:
-        if delivery.adopted or delivery.native is None:
-            continue
-        record = found.get(delivery.native)
-        if record is None:
-            delivery.kind = "create"
-        else:
-            _against_found(delivery, record)
-
-
-def _against_found(delivery: Delivery, record: Record) -> None:
-    changes = changed(delivery.payload, record.value)
-    changes = {
-        name: value for name, value in changes.items() if value is not None or record.value.get(name) is not None
-    }
-    delivery.before = {name: record.value.get(name) for name in delivery.payload}
-    if changes and delivery.target.operation != "create":
-        delivery.kind, delivery.changes = "update", changes
-    else:
-        delivery.counted = "unchanged"

@@ -109,12 +109,13 @@ def map_items(session: Session, plan: SyncPlan, items: list[Item], slots: list[L
             continue
         if mapping.each is not None:
             env.root = item.record.value
+        whole = item.value if mapping.each is None else item.record.value  # both ask of the native record
         try:
-            if mapping.where is not None and not true(mapping.where.evaluate(item.value, env)):
+            if mapping.where is not None and not true(mapping.where.evaluate(whole, env)):
                 item.ended = "skipped"
                 continue
             item.deleted = item.record.deleted or (
-                mapping.deleted is not None and true(mapping.deleted.evaluate(item.value, env))
+                mapping.deleted is not None and true(mapping.deleted.evaluate(whole, env))
             )
         except FunctionFault as fault:
             item.stop(

@@ -96,7 +96,7 @@ class Runner:
             leases.release(tx, lease)
 
     def _execute(self, document: Document, run: str, options: Options, fence: int) -> Result:
-        connectors = Connectors(self.workspace)
+        connectors = Connectors(self.workspace, document.model)
         session = Session(self.workspace, self.store, self.registry(), connectors, run, options)
         session.cancelled = self.cancelled
         if self.progress is not None:

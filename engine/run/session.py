@@ -20,6 +20,7 @@ from engine.run.items import Counts, Item
 from engine.sdk.connector import Connector
 from engine.sdk.money import minor_digits
 from engine.sdk.record import JSON, Fields, decode_json
+from engine.spec.sync import SyncFlow
 from engine.spec.workspace import Workspace
 from engine.state import canonical, links
 from engine.state.inputs import Seen
@@ -197,15 +198,23 @@ class Session:
 
 
 class Connectors:
-    """The connectors of a run, opened when first asked for, closed together."""
+    """The connectors of a run, opened when first asked for, closed together.
 
-    def __init__(self, workspace: Workspace) -> None:
+    flow: the flow that they are for, whose `incremental: FIELD` is a setting of the object that it reads.
+    """
+
+    def __init__(self, workspace: Workspace, flow: SyncFlow | None = None) -> None:
         self.workspace = workspace
+        self._objects: dict[str, dict[str, dict[str, Any]]] = {}
+        field = flow.source.incremental if flow is not None else True
+        if flow is not None and isinstance(field, str) and field != "none":
+            object = workspace.document("mapping", flow.source.mapping).model.object
+            self._objects[flow.source.connection] = {object: {"modified": field}}
         self._open: dict[str, Connector[Any]] = {}
 
     def __getitem__(self, name: str) -> Connector[Any]:
         if name not in self._open:
-            self._open[name] = self.workspace.connector(name)
+            self._open[name] = self.workspace.connector(name, self._objects.get(name))
         return self._open[name]
 
     def describe(self, connection: str, name: str) -> Any:

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from engine.run.memory import KINDS, MemoryConnector, of_manifest
 from engine.sdk.config import ConnectionConfig, ConnectionContext
@@ -25,23 +26,26 @@ class Stage(Workspace):
         self.test = test
         self.systems: dict[str, MemoryConnector] = {}
 
-    def connector(self, name: str) -> MemoryConnector:
+    def connector(self, name: str, objects: dict[str, dict[str, Any]] | None = None) -> MemoryConnector:
         """The system in memory; it outlives the run that closes it."""
         if name not in self.systems:
             info = self.connection(name)
             config = ConnectionConfig(connector="memory", role=info.role, timezone=info.timezone, retries=0)
             self.systems[name] = MemoryConnector(
-                config, ConnectionContext(name), lambda object: self.describe(name, object)
+                config, ConnectionContext(name), lambda object: self.describe(name, object, objects)
             )
         return self.systems[name]
 
-    def describe(self, connection: str, name: str) -> ObjectInfo | None:
+    def describe(
+        self, connection: str, name: str, objects: dict[str, dict[str, Any]] | None = None
+    ) -> ObjectInfo | None:
         info = self.connection(connection)
         path, _ = self._find("connector", info.connector)
         asked = self.test.keys.get(connection, {}).get(name)
         if path is not None and asked is None:
             return of_manifest(self.document("connector", info.connector).model, name)
         settings = ((self.settings.connections.get(connection) or {}).get("objects") or {}).get(name) or {}
+        settings = {**settings, **(objects or {}).get(name, {})}
         key = asked or settings.get("key") or "id"
         return ObjectInfo(name, (key,) if isinstance(key, str) else tuple(key), modified=settings.get("modified"),
                           operations=KINDS, write_class="A", tombstones=True)  # fmt: skip

@@ -82,6 +82,8 @@ class Query(Config):
     """Field → column, where they differ."""
     select: list[str] = []
     """Columns to ask for, instead of the fields that mappings read."""
+    children: dict[str, list[str]] = {}
+    """SOQL: lists below a record and the columns of their rows; read where a mapping names the list."""
     where: str | None = None
 
 
@@ -131,6 +133,8 @@ class Detail(Request):
     """The whole record, where lists are thin."""
 
     record: Expression | Keyed
+    merge: bool = False
+    """The row of the list stays, and what the detail gives is laid over it."""
 
 
 class FindParam(Config):

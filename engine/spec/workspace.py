@@ -267,24 +267,29 @@ class Workspace:
             raise SpecError(unknown_name("connector", name, [*installed(), *self.names("connector")], at))
         return connector_class(name, at), None
 
-    def config(self, name: str, *, reveal: bool = True) -> Any:
-        """A connection's settings as its connector's class; secrets are put in where `reveal` says so."""
+    def config(self, name: str, *, reveal: bool = True, objects: dict[str, dict[str, Any]] | None = None) -> Any:
+        """A connection's settings as its connector's class; secrets are put in where `reveal` says so.
+
+        objects: settings of single objects that a flow asks for, over those of the connection.
+        """
         info = self.connection(name)
         place = ("connections", name)
         cls, manifest = self.connector_kind(info.connector, self.at(*place, "connector"))
         data = dict(self.settings.connections[name])
+        if objects:
+            data["objects"] = _merged(data.get("objects"), objects)
         if reveal:
             data = revealed(data, self.secrets, self.sandbox, self.positions, place)
         if manifest is not None:
             data = cls.config_model.settings_of(data, manifest.model)
         return build(cls.config_model, data, self.positions, place)
 
-    def connector(self, name: str) -> Any:
-        """The connector of a connection, opened with its settings. The caller closes it."""
+    def connector(self, name: str, objects: dict[str, dict[str, Any]] | None = None) -> Any:
+        """The connector of a connection, opened with its settings (see `config`). The caller closes it."""
         from engine.sdk.config import ConnectionContext
 
         cls, _ = self.connector_kind(self.connection(name).connector, self.at("connections", name, "connector"))
-        return cls(self.config(name), ConnectionContext(name, self.folder))
+        return cls(self.config(name, objects=objects), ConnectionContext(name, self.folder))
 
 
 def _merged(below: Any, above: Any) -> Any:

@@ -80,10 +80,11 @@ def changed_ids(tx: Tx, entity: str, since: str) -> tuple[list[str], str]:
     return [row[0] for row in rows], rows[-1][1] if rows else since
 
 
-def entity_of(tx: Tx, id: str) -> str | None:
-    """The entity of a canonical id."""
-    row = tx.one("SELECT entity FROM canonical WHERE id = ?", (id,))
-    return str(row[0]) if row else None
+def entity_of(tx: Tx, id: str, entities: Iterable[str]) -> str | None:
+    """Which of these entities a canonical id belongs to."""
+    for row in tx.by_keys("SELECT entity FROM canonical WHERE id = ? AND entity IN (…)", (id,), entities):
+        return str(row[0])
+    return None
 
 
 def match(tx: Tx, entity: str, keys: Iterable[tuple[int, bytes]]) -> dict[tuple[int, bytes], list[str]]:

@@ -125,6 +125,15 @@ def of_record(tx: Tx, canonical_id: str) -> list[Link]:
     return [Link(*row) for row in tx.rows(sql, (canonical_id,))]
 
 
+def of_records(tx: Tx, connection: str, object: str, canonical_ids: Iterable[str]) -> dict[str, list[Link]]:
+    """Live links to one object, by canonical id, whatever the entity."""
+    sql = f"SELECT {_COLUMNS} FROM links WHERE connection = ? AND object = ? AND state = 'live' AND canonical_id IN (…)"
+    found: dict[str, list[Link]] = {}
+    for row in tx.by_keys(sql, (connection, object), canonical_ids):
+        found.setdefault(row[4], []).append(Link(*row))
+    return found
+
+
 def of_native(tx: Tx, connection: str, native_id: str) -> list[Link]:
     """Every link of a native id in a connection."""
     sql = f"SELECT {_COLUMNS} FROM links WHERE connection = ? AND native_id = ? ORDER BY entity, object"

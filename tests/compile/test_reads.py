@@ -30,6 +30,20 @@ outbound:
   Kind: { value: deal }
 """
 
+PRICE = """
+mapping: x/price
+object: prices
+entity: service
+onto: { from: Product, ref: service }
+fields: { price: { from: Amount, as: money, currency: "'EUR'" } }
+"""
+
+
+def test_what_a_mapping_is_put_onto_is_read(make: Make) -> None:
+    workspace = Workspace.open(make({"crosswalk.yaml": "crosswalk: 1\nname: x\n", "mappings/x/price.yaml": PRICE}))
+    found = compile_inbound(workspace.document("mapping", "x/price"), Registry(workspace))
+    assert set(found.reads) == {"Product", "Amount"}
+
 
 def test_a_mapping_reads_fields_of_the_record_and_not_those_of_list_elements(make: Make) -> None:
     folder = make({"crosswalk.yaml": "crosswalk: 1\nname: x\n", "mappings/x/opportunity.yaml": MAPPING})

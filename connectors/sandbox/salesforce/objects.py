@@ -13,6 +13,7 @@ _SYSTEM = (
     Field("CurrencyIsoCode", "picklist", 3), Field("OwnerId", "reference", 18, to="User"),
 )  # fmt: skip
 STAGES = ("Prospecting", "Qualification", "Proposal", "Negotiation", "Closed Won", "Closed Lost")
+FORECAST = ("Omitted", "Pipeline", "Best Case", "Commit", "Closed")
 CHANCES = dict(zip(STAGES, (10, 20, 50, 75, 100, 0), strict=True))
 CURRENCY = "GBP"
 """The org's own currency, of rows that name none."""
@@ -38,14 +39,15 @@ OBJECTS: dict[str, dict[str, Field]] = {
     "Contact": _object(
         Field("AccountId", "reference", 18, to="Account", children="Contacts"), Field("Name", length=121, read_only=True),
         Field("FirstName", length=40), Field("LastName", length=80, required=True), Field("Email", "email", 80),
-        Field("Phone", "phone", 40), Field("Title", length=128),
+        Field("Phone", "phone", 40), Field("Title", length=128), Field("HasOptedOutOfEmail", "boolean"), Field("Role__c", length=40),
     ),
     "Opportunity": _object(
         Field("Name", length=120, required=True), Field("AccountId", "reference", 18, to="Account", children="Opportunities"),
         Field("StageName", "picklist", required=True, values=STAGES), Field("Amount", "currency"),
         Field("CloseDate", "date", required=True), Field("Probability", "percent"), Field("IsWon", "boolean", read_only=True),
         Field("IsClosed", "boolean", read_only=True), _LONG, Field("Billing_Method__c", length=40), Field("Legal_Entity__c", length=40),
-        Field("Project_Code__c", length=40),
+        Field("Project_Code__c", length=40), Field("ForecastCategoryName", "picklist", 40, values=FORECAST),
+        Field("Expected_Start__c", "date"), Field("Packages__c", "multipicklist", 4099), Field("Discount__c", "percent"),
     ),
     "OpportunityLineItem": _object(
         Field("OpportunityId", "reference", 18, to="Opportunity", required=True, children="OpportunityLineItems"),
@@ -67,7 +69,22 @@ OBJECTS: dict[str, dict[str, Field]] = {
         Field("AccountId", "reference", 18, to="Account", required=True, children="Contracts"), Field("StartDate", "date"),
         Field("EndDate", "date"), Field("ContractTerm", "int"),
         Field("Status", "picklist", 40, values=("Draft", "In Approval Process", "Activated")),
-        Field("ContractNumber", length=30, read_only=True),
+        Field("ContractNumber", length=30, read_only=True), Field("Opportunity__c", "reference", 18, to="Opportunity"),
+        Field("Billing_Method__c", length=40), Field("Legal_Entity__c", length=40), Field("Value__c", "currency"),
+        Field("Ceiling__c", "currency"), Field("SOW_Reference__c", length=40), Field("Amends__c", "reference", 18, to="Contract"),
+    ),
+    "Order": _object(
+        Field("AccountId", "reference", 18, to="Account", required=True, children="Orders"), Field("OrderNumber", length=30, read_only=True),
+        Field("ContractId", "reference", 18, to="Contract", children="Orders"),
+        Field("OpportunityId", "reference", 18, to="Opportunity", children="Orders"),
+        Field("EffectiveDate", "date", required=True), Field("EndDate", "date"), Field("PoNumber", length=80),
+        Field("Status", "picklist", 40, required=True, values=("Draft", "Activated")), Field("TotalAmount", "currency", read_only=True),
+    ),
+    "OrderItem": _object(
+        Field("OrderId", "reference", 18, to="Order", required=True, children="OrderItems"),
+        Field("PricebookEntryId", "reference", 18, to="PricebookEntry", required=True),
+        Field("Product2Id", "reference", 18, to="Product2", read_only=True), Field("Quantity", "double", required=True),
+        Field("UnitPrice", "currency"), Field("TotalPrice", "currency", read_only=True), Field("ServiceDate", "date"), Field("Description"),
     ),
     "User": _object(
         Field("Username", length=80, required=True, unique=True), Field("Name", read_only=True), Field("FirstName", length=40),
@@ -88,6 +105,7 @@ OBJECTS: dict[str, dict[str, Field]] = {
 PREFIXES = {
     "Account": "001", "Contact": "003", "Opportunity": "006", "User": "005", "Contract": "800", "Invoice__c": "a01",
     "OpportunityLineItem": "00k", "Product2": "01t", "PricebookEntry": "01u", "Task": "00T",
+    "Order": "801", "OrderItem": "802",
 }  # fmt: skip
 SHAPE = Shape("SystemModstamp", {
     name: tuple(one.name for one in fields.values() if one.external or one.unique or (one.to and one.name != "OwnerId"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -171,14 +172,18 @@ class Rows:
             doc["Name"] = " ".join(one for one in (doc.get("FirstName"), doc.get("LastName")) if one)
         elif object == "Contract" and not doc.get("ContractNumber"):
             doc["ContractNumber"] = doc["Id"][7:15]
-        elif object == "PricebookEntry" or object == "OpportunityLineItem":
+        elif object == "Order" and not doc.get("OrderNumber"):
+            doc["OrderNumber"], doc["TotalAmount"] = doc["Id"][7:15], Decimal(0)
+        elif object in ("PricebookEntry", "OpportunityLineItem", "OrderItem"):
             self._priced(object, doc)
         return doc
 
     def _priced(self, object: str, doc: Doc) -> None:
-        if object == "OpportunityLineItem":
+        if object != "PricebookEntry":
             entry = self.store.get(SYSTEM, "PricebookEntry", str(doc["PricebookEntryId"])) or {}
-            doc["Product2Id"], doc["Name"] = entry.get("Product2Id"), entry.get("Name")
+            doc["Product2Id"] = entry.get("Product2Id")
+            if object == "OpportunityLineItem":
+                doc["Name"] = entry.get("Name")
             if doc.get("UnitPrice") is None:
                 doc["UnitPrice"] = entry.get("UnitPrice")
             if doc.get("Quantity") is not None and doc.get("UnitPrice") is not None:

@@ -10,7 +10,7 @@ from decimal import Decimal
 from connectors.sandbox.seed.words import DAY, FIRMS, FIRST, KINDS, LAST, PLACES, WORK, moment, sf_id
 from connectors.sandbox.store import Doc, Store
 
-CLIENTS, CONTACTS, DEALS = 40, 60, 30
+CLIENTS, CONTACTS, DEALS, CONTRACTS, ORDERS = 40, 60, 30, 16, 4
 SELLERS = 3
 STAGES = ("Prospecting", "Qualification", "Proposal", "Negotiation", "Closed Won", "Closed Lost")
 CHANCES = {
@@ -21,6 +21,7 @@ CHANCES = {
     "Closed Won": 100,
     "Closed Lost": 0,
 }
+FORECAST = dict(zip(STAGES, ("Pipeline", "Pipeline", "Best Case", "Commit", "Closed", "Omitted"), strict=True))
 AMOUNTS = (Decimal("0.1"), Decimal("0.2"), Decimal("1.005"), Decimal("90071992547409.93"), Decimal("0.3"))
 
 
@@ -34,6 +35,8 @@ def fill_crm(store: Store, chance: random.Random, size: int) -> None:
     store.put_many("salesforce", "Opportunity", _deals(chance, size))
     store.put_many("salesforce", "OpportunityLineItem", _lines(size))
     store.put_many("salesforce", "Contract", _contracts(size))
+    store.put_many("salesforce", "Order", _orders())
+    store.put_many("salesforce", "OrderItem", _items())
     store.put_many("salesforce", "Task", _tasks())
 
 
@@ -88,6 +91,11 @@ _DIRT: dict[int, Doc] = {
 }
 
 
+def client_of(project: int, size: int) -> int:
+    """The client of a project and its contract; number 9 is for the one that the ERP knows from before."""
+    return 1 if project == 9 else 1 + project * 2 % (CLIENTS * size)
+
+
 def clients(size: int) -> Iterator[Doc]:
     """All clients."""
     return (client(number) for number in range(1, CLIENTS * size + 1))
@@ -101,6 +109,7 @@ def _contacts(chance: random.Random, size: int) -> Iterator[tuple[str, Doc]]:
             **_row("003", number, moment(100 + number)), "AccountId": sf_id("001", owner) if number != 33 else None,
             "FirstName": first, "LastName": last, "Name": f"{first} {last}", "Email": f"contact{number}@client{owner}.example",
             "Phone": None if number % 5 else f"+44 20 5551 {number:04d}", "Title": chance.choice(("CFO", "Controller", "PMO lead", "")),
+            "HasOptedOutOfEmail": number % 10 == 0, "Role__c": None,
             "CurrencyIsoCode": client(owner)["CurrencyIsoCode"],
         }  # fmt: skip
 
@@ -130,6 +139,8 @@ def _deals(chance: random.Random, size: int) -> Iterator[tuple[str, Doc]]:
             "CloseDate": (DAY + timedelta(days=number * 3 % 120 - 20)).isoformat(), "Probability": Decimal(CHANCES[stage]),
             "IsWon": stage == "Closed Won", "IsClosed": stage.startswith("Closed"), "Description": None,
             "Billing_Method__c": ("fixed", "time_and_materials", None)[number % 3], "Legal_Entity__c": ("UK", "DE", None)[number % 3],
+            "ForecastCategoryName": FORECAST[stage], "Expected_Start__c": "2027-01-04" if number % 2 else None,
+            "Packages__c": "Assess;Run" if number % 4 == 0 else None, "Discount__c": Decimal("12.5") if number % 5 == 0 else None,
             "Project_Code__c": f"P-{number // 2}" if stage == "Closed Won" and number % 4 else None,
             "CurrencyIsoCode": account["CurrencyIsoCode"],
         }  # fmt: skip
@@ -147,11 +158,35 @@ def _lines(size: int) -> Iterator[tuple[str, Doc]]:
 
 
 def _contracts(size: int) -> Iterator[tuple[str, Doc]]:
-    for number in range(1, 11 * size):
+    for number in range(1, CONTRACTS * size + 1):
         yield sf_id("800", number), {
-            **_row("800", number, moment(500 + number)), "AccountId": sf_id("001", 1 + number * 2 % (CLIENTS * size)),
+            **_row("800", number, moment(500 + number)), "AccountId": sf_id("001", client_of(number, size)),
             "StartDate": "2026-09-01", "EndDate": "2027-08-31" if number != 4 else None, "ContractTerm": 12,
-            "Status": ("Draft", "In Approval Process", "Activated")[number % 3], "ContractNumber": f"{number:08d}", "CurrencyIsoCode": "GBP",
+            "Status": "In Approval Process" if number == 7 else "Draft" if number == 13 else "Activated", "ContractNumber": f"{number:08d}",
+            "CurrencyIsoCode": client(client_of(number, size))["CurrencyIsoCode"], "Opportunity__c": None, "Amends__c": None,
+            "Billing_Method__c": ("fixed", "time_and_materials", "milestone")[number % 3] if number != 16 else "barter",
+            "Legal_Entity__c": ("UK", "DE", "US")[number % 3] if number != 5 else None, "Value__c": Decimal(number * 25_000),
+            "Ceiling__c": Decimal("99999.99") if number % 4 == 0 else None, "SOW_Reference__c": f"SOW-{number}",
+        }  # fmt: skip
+
+
+def _orders() -> Iterator[tuple[str, Doc]]:
+    for number in range(1, ORDERS + 1):
+        yield sf_id("801", number), {
+            **_row("801", number, moment(540 + number)), "AccountId": sf_id("001", number), "OrderNumber": f"{100 + number:08d}",
+            "ContractId": sf_id("800", number), "OpportunityId": sf_id("006", number) if number % 2 else None,
+            "EffectiveDate": "2026-09-01", "EndDate": None if number == 2 else "2027-08-31", "PoNumber": f"PO-{number}" if number != 3 else "",
+            "Status": "Activated" if number != 4 else "Draft", "TotalAmount": Decimal("2001.10") * number, "CurrencyIsoCode": "GBP",
+        }  # fmt: skip
+
+
+def _items() -> Iterator[tuple[str, Doc]]:
+    for number in range(1, ORDERS * 2 + 1):
+        product = 1 + number % len(WORK)
+        yield sf_id("802", number), {
+            **_row("802", number, moment(560 + number)), "OrderId": sf_id("801", 1 + number % ORDERS), "PricebookEntryId": sf_id("01u", product),
+            "Product2Id": sf_id("01t", product), "Quantity": Decimal("1.5"), "UnitPrice": Decimal("667.0333"),
+            "TotalPrice": Decimal("1000.55"), "ServiceDate": None, "Description": None, "CurrencyIsoCode": "GBP",
         }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 
-from connectors.sandbox.seed.erp_work import fill_work
+from connectors.sandbox.seed.erp_work import BILLED, fill_work
 from connectors.sandbox.store import Doc, Store
 
 SUBSIDIARIES = (("UK", "GB", "1", "GB123456789"), ("DE", "DE", "2", "DE811907980"), ("US", "US", "3", "12-3456789"))
@@ -132,6 +132,7 @@ def _invoices(chance: random.Random) -> Iterator[Doc]:
             "exchangeRate": (1 / Decimal(course)).quantize(Decimal("0.000001")), "subsidiary": {"id": "1"}, "terms": {"id": "1"},
             "postingPeriod": {"id": "210"}, "subtotal": net, "taxTotal": tax, "total": total, "amountPaid": total - left,
             "amountRemaining": left, "status": {"id": "paidInFull" if left == 0 else "open"}, "otherRefNum": f"PO-{number}", "item": lines,
+            **({"job": {"id": BILLED}} if number in (10, 11) else {}),
         }  # fmt: skip
 
 

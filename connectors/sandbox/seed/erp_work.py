@@ -8,7 +8,7 @@ from decimal import Decimal
 from connectors.sandbox.store import Doc
 
 Put = Callable[[str, Iterator[Doc]], None]
-CLIENT, PERSON, PROJECT, TASK = "900", "960", "970", "975"
+CLIENT, PERSON, PROJECT, TASK, BILLED = "900", "960", "970", "975", "971"
 CATEGORIES = ("Travel", "Meals", "Lodging", "Mileage", "Airfare", "Rail", "Taxi", "Car rental", "Parking and tolls", "Per diem",
               "Client entertainment", "Telephone and internet", "Supplies", "Software", "Training", "Postage", "Visa and passport",
               "Other")  # fmt: skip
@@ -28,7 +28,10 @@ def fill_work(put: Put) -> None:
                            "subsidiary": {"id": "1"}, "department": {"id": "1"}, "hireDate": "2024-03-01", "isInactive": False}]))  # fmt: skip
     put("job", iter([{"id": PROJECT, "entityId": "OLD-1", "companyName": "Juniper ledger clean-up", "parent": {"id": CLIENT},
                       "startDate": "2026-09-01", "projectedEndDate": "2026-12-31", "subsidiary": {"id": "1"}, "currency": {"id": "1"},
-                      "jobBillingType": {"id": "TM"}, "projectManager": {"id": PERSON}, "isInactive": False}]))  # fmt: skip
+                      "jobBillingType": {"id": "TM"}, "projectManager": {"id": PERSON}, "isInactive": False},
+                     # the first run adopts this one by its code; it is billed already, in euros and, wrongly, in yen
+                     {"id": BILLED, "entityId": "P-9", "companyName": "Juniper support", "parent": {"id": CLIENT}, "currency": {"id": "2"},
+                      "subsidiary": {"id": "1"}, "jobBillingType": {"id": "TM"}, "isInactive": False}]))  # fmt: skip
     put("projectTask", iter([{"id": TASK, "title": "Clean-up", "company": {"id": PROJECT}, "startDate": "2026-09-01", "endDate": "2026-12-31",
                               "estimatedWork": Decimal("80.25"), "status": {"id": "PROGRESS"}, "isMilestone": False},
                              {"id": "976", "title": "Signed off", "company": {"id": PROJECT}, "endDate": "2026-12-15",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 
 from connectors.sandbox.kantata.things import base_unit
-from connectors.sandbox.seed.crm import CLIENTS, client
+from connectors.sandbox.seed.crm import client, client_of
 from connectors.sandbox.seed.words import DAY, FIRST, LAST, ROLES, SKILLS, WORK, weekdays
 from connectors.sandbox.store import Doc, Store
 
@@ -15,6 +15,7 @@ PEOPLE, PROJECTS, EXPENSES, INVOICES = 25, 15, 60, 6
 ENTRIES_A_DAY = 2
 CATEGORIES = ("Travel", "Meals", "Lodging", "Mileage")
 CLOSED, ARCHIVED, NO_GROUP_ROW, NO_GROUP = (3, 8), 12, 6, (5, 6)
+NO_CONTRACT, NO_ENTITY, LOST_CONTRACT = 11, 13, 14
 RATES = (9550, 12500, 18033)
 
 
@@ -37,6 +38,7 @@ def fill_psa(store: Store, chance: random.Random, size: int) -> None:
     )
     put("workspace_groups", _groups(size))
     put("workspaces", _projects(chance, size))
+    put("custom_field_values", _custom_values(size))
     put("stories", _stories(size))
     put("workspace_resources", _seats(size))
     put("workspace_allocations", _allocations(size))
@@ -46,6 +48,10 @@ def fill_psa(store: Store, chance: random.Random, size: int) -> None:
     put("time_entries", _time(chance, size))
     put("expenses", _expenses(chance, size))
     put("invoices", _invoices())
+    put(
+        "fixed_fee_items",
+        iter([_row(1, "2026-11-10", invoice_id="1", title="Set-up", currency="GBP", amount_in_cents=120_000)]),
+    )
     put("additional_items", (_row(n, "2026-11-10", invoice_id=str(n), title="Licences", currency="GBP", amount_in_cents=50_000 * n)
                              for n in range(1, INVOICES + 1)))  # fmt: skip
 
@@ -60,6 +66,20 @@ def _custom_fields() -> Iterator[Doc]:
                choices=[{"id": "11", "label": "UK"}, {"id": "12", "label": "DE"}, {"id": "13", "label": "US"}])  # fmt: skip
     yield _row(2, "2026-09-01", name="Cost centre", value_type="string", subject_type="Workspace")
     yield _row(3, "2026-09-01", name="Retention", value_type="currency", subject_type="Workspace")
+    yield _row(4, "2026-09-01", name="Contract", value_type="string", subject_type="Workspace")
+
+
+def _custom_values(size: int) -> Iterator[Doc]:
+    """Legal entity and contract of each project; some have none, one names a contract that nobody knows."""
+    number = 0
+    for project in range(1, PROJECTS * size + 1):
+        contract = {NO_CONTRACT: None, LOST_CONTRACT: "C-404"}.get(project, f"{project:08d}")
+        entity = None if project == NO_ENTITY else [str(11 + project % 3)]
+        for field, value in (("1", entity), ("4", contract), ("2", f"CC-{project}" if project % 5 == 0 else None)):
+            number += 1
+            if value is not None:
+                yield _row(number, "2026-10-06", subject_type="Workspace", subject_id=str(project), subject=f"Workspace {project}",
+                           custom_field_id=field, value=value)  # fmt: skip
 
 
 def _people(chance: random.Random, size: int) -> Iterator[Doc]:
@@ -82,7 +102,7 @@ def _memberships(size: int) -> Iterator[Doc]:
 
 
 def _client(project: int, size: int) -> Doc:
-    return client(1 + (project * 2) % (CLIENTS * size))
+    return client(client_of(project, size))
 
 
 def _groups(size: int) -> Iterator[Doc]:
@@ -137,7 +157,7 @@ def _seats(size: int) -> Iterator[Doc]:
 def _allocations(size: int) -> Iterator[Doc]:
     for number in range(1, PROJECTS * size + 1):
         yield _row(number, "2026-10-05", resource_id=str(number * 2 - 1), workspace_id=str(number), start_date="2026-09-01",
-                   end_date="2026-12-31", minutes=9600, hard=number % 2 == 0)  # fmt: skip
+                   end_date="2026-12-31", minutes=9600, percentage=50, hard=number % 2 == 0)  # fmt: skip
 
 
 def _assignments(size: int) -> Iterator[Doc]:

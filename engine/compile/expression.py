@@ -138,9 +138,9 @@ def _path(node: Node) -> Path | None:
     kind, children = node["type"], node["children"]
     if kind == "field":
         return (node["value"],)
-    if kind == "subexpression" and children[1]["type"] == "field":
-        left = _path(children[0])
-        return None if left is None else (*left, children[1]["value"])
+    if kind == "subexpression":  # a chain: `a.b[0].c` has the children a, b[0] and c
+        parts = [_path(child) for child in children]
+        return None if None in parts else tuple(step for part in parts if part is not None for step in part)
     if kind == "index_expression" and children[1]["type"] == "index":
         left = () if children[0]["type"] == "identity" else _path(children[0])
         return None if left is None else (*left, children[1]["value"])

@@ -24,11 +24,7 @@ class Inbound(Body):
     """Writes the inbound function of one mapping."""
 
     def generate(self) -> Generated:
-<<<<<<< HEAD
-        if self.uses_root and self.model.each is None:  # with `each` the caller keeps the whole record
-=======
         if self.uses_root and self.model.each is None:  # with `each` the record is an element, and the root is known
->>>>>>> origin/main
             self.writer.put("env.root = rec")
         self.writer.put("out = {}")
         for name, rule in self.model.fields.items():

@@ -25,6 +25,7 @@ lint: $(BIN)/crosswalk
 
 bench: $(BIN)/crosswalk
 	$(BIN)/python tests/bench/bench.py
+	$(BIN)/python tests/bench/peers.py
 
 clean:
 	rm -rf $(VENV) crosswalk-demo dist build

@@ -163,7 +163,7 @@ def mapping_speed() -> None:
 def usage(command: list[str], folder: Path) -> tuple[float, float]:
     """(CPU seconds, peak MB) of a process."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    code = f"import resource,subprocess,sys; subprocess.run({command!r}, stdout=subprocess.DEVNULL); print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    code = f"import resource,subprocess,sys; subprocess.run({command!r}, stdout=subprocess.DEVNULL, check=True); print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, int(done.stdout) / 1024

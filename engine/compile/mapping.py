@@ -182,11 +182,10 @@ def compile_outbound(
 def _conditions(compiled: CompiledMapping, document: Document) -> None:
     model = compiled.model
     if model.where:
-        compiled.where = compile_expression(model.where, document.at("where"), element=model.each is not None)
+        compiled.where = compile_expression(model.where, document.at("where"))
     if model.deleted:
         if model.deleted.when:
-            at = document.at("deleted", "when")
-            compiled.deleted = compile_expression(model.deleted.when, at, element=model.each is not None)
+            compiled.deleted = compile_expression(model.deleted.when, document.at("deleted", "when"))
         compiled.deactivate = dict(model.deleted.set or {})
     if model.each:
         compiled.each = compile_expression(model.each, document.at("each"))

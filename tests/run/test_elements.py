@@ -25,8 +25,8 @@ FILES = {
         mapping: src/cost
         object: reports
         entity: cost
-        where: "root().open && what != 'tip'"
-        each: lines
+        where: open
+        each: "lines[?what != 'tip']"
         key: [root().id, line]
         fields: { what: what }
         inbound: { who: root().who }

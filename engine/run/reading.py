@@ -11,6 +11,7 @@ from engine.compile.sync import SyncPlan
 from engine.run.items import Item
 from engine.run.session import Session
 from engine.sdk.connector import Read
+from engine.sdk.errors import ConnectorError, Problem
 from engine.sdk.record import Fields, Record, canonical_json, decode_json
 from engine.state import canonical, exceptions, inputs, links, runs
 from engine.state.store import instant
@@ -83,9 +84,23 @@ class Reading:
             page=self.plan.flow.policy.batch,
         )
         ordered = source.info is not None and source.info.ordered and not self.options.records
-        for batch in session.connectors[source.connection].read(request):
-            self._told_next = batch.deleted_until or self._told_next
-            yield batch.records, batch.reached if ordered else None
+        try:
+            for batch in session.connectors[source.connection].read(request):
+                self._told_next = batch.deleted_until or self._told_next
+                yield batch.records, batch.reached if ordered else None
+        except ConnectorError as error:
+            raise self._position_told(error) from None
+
+    def _position_told(self, error: ConnectorError) -> ConnectorError:
+        """A refusal to read from the saved position: the source may no longer have it, and then only a full run helps."""
+        saved = self.since is not None and self.options.since is None
+        if not saved or error.trouble not in ("refused", "cursor_lost"):
+            return error
+        told = error.problem
+        hint = f"where the source no longer knows {self.since}, read everything: crosswalk run {self.plan.name} --full"
+        return ConnectorError(
+            error.trouble, Problem(told.code, told.message, told.at, f"{told.hint}; {hint}".lstrip("; "))
+        )
 
     def _deleted_since(self) -> str | None:
         """From when on deletes are asked for: as far as they were told; a full read sees for itself what is gone."""

@@ -136,6 +136,7 @@ CODES: dict[str, str] = {
     "S701": "no driver for the state's database is installed",
     "S702": "the state was made by a newer version",
     "S703": "the state must be upgraded",
+    "S704": "the state cannot be read or written any more",
     "S705": "another run moved the cursor",
     "S706": "a PostgreSQL state is backed up by its own tool",
     "X900": "a command was called wrongly",

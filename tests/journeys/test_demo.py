@@ -49,6 +49,19 @@ def test_the_demo_writes_once_and_one_change_is_one_update_in_each_target(tmp_pa
     }
     assert Decimal(billed["INV-0010"]["total_in_cents"]) == 100 * Decimal(str(owed["INV-0010"]["total"]))
     assert "INV-0011" not in billed, "an invoice in yen of a project in euros waits for a person"
+    code, told_of = run(
+        "mapping",
+        "preview",
+        "salesforce/account",
+        "--record",
+        "crm:001000000000003AAA",
+        "--to",
+        "netsuite/customer",
+        "--json",
+    )
+    shown = json.loads(told_of)["preview"]
+    assert code == 0 and shown["fields"][0]["canonical"] == "Saffron Foods" and shown["faults"] == []
+    assert {"companyName", "comments"} <= {one["field"] for one in shown["payload"]}
     before = json.loads(run("exceptions", "list", "--json")[1])["exceptions"]
     for what in (
         "has no contract to bill by",

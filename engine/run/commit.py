@@ -148,9 +148,10 @@ def _delivered(item: Item, delivery: Delivery) -> Delivered:
     elif delivery.counted == "deleted":
         state = "deactivated"
     generation = (known.generation if known else 0) + (1 if state == "deleted" else 0)
-    fields = {**(delivery.before if known else {}), **delivery.payload}
+    first = known is None and delivery.counted != "deleted" and not delivery.adopted
+    fields = delivery.encoded if first else encode_json({**(delivery.before if known else {}), **delivery.payload})
     return Delivered(
-        str(item.canonical_id), delivery.part, delivery.hash if state == "delivered" else b"\0" * 16, encode_json(fields),
+        str(item.canonical_id), delivery.part, delivery.hash if state == "delivered" else b"\0" * 16, fields,
         delivery.native, delivery.outcome.version if delivery.outcome else None,
         (known.revision if known else 0) + 1, generation, state,
     )  # fmt: skip

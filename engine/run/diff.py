@@ -179,12 +179,15 @@ def _outward(
     delivery.before = before
     delivery.payload = without_nulls(payload, before, direction.clears)
     delivery.once = without_nulls(once, {}, direction.clears)
-    delivery.hash = fingerprint(delivery.payload)
+    delivery.hash, delivery.encoded = fingerprint(delivery.payload)
 
 
 def without_nulls(payload: Fields, before: Fields, clears: frozenset[str], path: str = "") -> Fields:
     """Null is sent once a value had been delivered, or where the rule says `on_null: clear`; else it is left out."""
-    if not any(value is None or value.__class__ is dict for value in payload.values()):
+    for value in payload.values():
+        if value is None or value.__class__ is dict:
+            break
+    else:
         return payload
     found: Fields = {}
     for name, value in payload.items():

@@ -47,6 +47,8 @@ class Delivery:
     changes: Fields = field(default_factory=dict)
     before: Fields = field(default_factory=dict)
     hash: bytes = b""
+    encoded: bytes = b""
+    """The payload as JSON, from which the hash was made."""
     native: str | None = None
     known: Delivered | None = None
     adopted: bool = False

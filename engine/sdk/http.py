@@ -32,6 +32,7 @@ _HINTS = {
     "C510": "see that the address is right and the system runs",
     "C512": "see the system's certificate; a private authority goes under `ca`",
     "C514": "ask for smaller pages",
+    "C515": "nothing was sent: run it again",
     "C516": "is that a login or an error page? see the address and the credentials",
     "C518": "write the system's own address",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Any
 from unittest.mock import patch
 
 from engine.sdk.connector import Operation, Read
-from engine.sdk.errors import Problem
+from engine.sdk.errors import ConnectorError, Problem
 from engine.sdk.record import Fields
 from tests.messages.case import Answer, Place, case, server
 
@@ -90,6 +91,11 @@ def no_such_object(place: Place) -> Any:
     return _api(place, "http://127.0.0.1:9").describe("thing")
 
 
+@case("C505")
+def not_read_by_that(place: Place) -> Any:
+    return _api(place, "http://127.0.0.1:9", more=", objects: { things: { modified: touched_at } }").describe("things")
+
+
 @case("C510")
 def nobody_there(place: Place) -> Any:
     with _api(place, "http://127.0.0.1:9") as connector:
@@ -132,6 +138,24 @@ def too_late_to_send(place: Place) -> Any:
 @case("C516")
 def a_login_page(place: Place) -> Any:
     return _read(place, _always(body=b"<html>Sign in</html>", **{"Content-Type": "text/html"}))
+
+
+@case("C517")
+def fails_too_often(place: Place) -> Any:
+    with server(_always(503, b'{"error": "down"}')) as url, \
+         _api(place, url, more=", breaker: { failures: 50%, of: 2, reset: 50s }") as connector:  # fmt: skip
+        for _ in range(9):
+            try:
+                list(connector.read(Read("things")))
+            except ConnectorError as error:
+                if error.problem.code == "C517":
+                    return Problem("C517", re.sub(r"\d\d s", "50 s", error.problem.message), None, error.problem.hint)
+    raise AssertionError("it was called every time")
+
+
+@case("C518")
+def an_odd_address(place: Place) -> Any:
+    return _api(place, "http://2130706433")
 
 
 @case("C520")

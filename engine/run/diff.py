@@ -10,7 +10,7 @@ from engine.compile.mapping import Direction
 from engine.compile.operators import true
 from engine.compile.rules import LinkSlot, key_text
 from engine.compile.sync import SyncPlan, TargetPlan
-from engine.run.adopt import adopt, changed, compare_with_target, keep_alike
+from engine.run.adopt import adopt, changed, compare_with_target, keep_alike, leave_changed
 from engine.run.items import Delivery, Item, Trouble, going
 from engine.run.session import Session
 from engine.sdk.errors import Problem
@@ -79,7 +79,7 @@ def _for_target(
                 _outward(session, target.mapping.outbound, item, delivery, slots)
                 if delivery.trouble is None:
                     fresh.append((item, delivery))
-    _decide(session, plan, target, fresh)
+    _decide(session, plan, target, slots, fresh)
 
 
 def _onto(
@@ -205,7 +205,9 @@ def without_nulls(payload: Fields, before: Fields, clears: frozenset[str], path:
     return found
 
 
-def _decide(session: Session, plan: SyncPlan, target: TargetPlan, pairs: list[tuple[Item, Delivery]]) -> None:
+def _decide(
+    session: Session, plan: SyncPlan, target: TargetPlan, slots: Sequence[LinkSlot], pairs: list[tuple[Item, Delivery]]
+) -> None:
     """Create, update, or nothing. Records that are linked but were never delivered are compared with what is there."""
     unknown: list[tuple[Item, Delivery]] = []
     for item, delivery in pairs:
@@ -225,6 +227,7 @@ def _decide(session: Session, plan: SyncPlan, target: TargetPlan, pairs: list[tu
     if creating and target.match and target.operation != "create":
         unknown += adopt(session, plan, target, creating)
     compare_with_target(session, target, [pair for pair in unknown if not pair[1].adopted or not pair[1].before])
+    leave_changed(session, plan, target, slots, pairs)
     keep_alike(session, target, [pair for pair in pairs if pair[1].known is not None])
     for _, delivery in pairs:
         if delivery.kind == "create":

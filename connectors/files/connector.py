@@ -78,7 +78,7 @@ class FilesConnector(Connector[FilesConfig]):
     def _fields(self, path: str, shape: Shape) -> tuple[FieldInfo, ...]:
         """Columns, or the names that the first records use. Only CSV says a type: text."""
         if shape.kind == "csv":
-            with self.folder.opened(path) as stream:
+            with self.folder.opened(path) as stream, _naming(path):
                 return tuple(FieldInfo(name, "string") for name in delimited.columns(stream, shape))
         names: dict[str, None] = {}
         for number, record in enumerate(self._records(path, shape)):
@@ -89,7 +89,7 @@ class FilesConnector(Connector[FilesConfig]):
 
     # ------------------------------------------------------------------ reading
     def _records(self, path: str, shape: Shape) -> Iterator[Record]:
-        with self.folder.opened(path) as stream:
+        with self.folder.opened(path) as stream, _naming(path):
             yield from READERS[shape.kind](stream, shape, Path(path).name)
 
     def read(self, request: Read) -> Iterator[Batch]:
@@ -238,3 +238,14 @@ def _wanted(record: Record, request: Read, keys: set[str] | None, window: Window
         return True
     value = record.value
     return all(same(value.get(name), wanted) for name, wanted in request.query.items())
+
+
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Faults of a file's content say which file it is."""
+    try:
+        yield
+    except ConnectorError as error:
+        told = error.problem
+        problem = Problem(told.code, f"{Path(path).name}: {told.message}", told.at, told.hint)
+        raise ConnectorError(error.trouble, problem) from None

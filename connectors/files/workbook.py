@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import IO, Any
@@ -46,10 +46,13 @@ def _load(stream: IO[bytes], limit: int) -> io.BytesIO:
 
 def _open(stream: IO[bytes], shape: Shape, **options: Any) -> tuple[Any, Any]:
     """(book, sheet). Raises ConnectorError C583 for what is no workbook or has no such sheet."""
+    return _book(_load(stream, shape.config.max_file), shape, **options)
+
+
+def _book(data: io.BytesIO, shape: Shape, **options: Any) -> tuple[Any, Any]:
     from openpyxl import load_workbook
     from openpyxl.utils.exceptions import InvalidFileException
 
-    data = _load(stream, shape.config.max_file)
     try:
         book = load_workbook(data, **options)
     except (InvalidFileException, KeyError, ValueError, SyntaxError, zipfile.BadZipFile) as error:
@@ -72,21 +75,44 @@ def _header(cells: tuple[Any, ...]) -> list[str | None]:
 
 def read(stream: IO[bytes], shape: Shape, file: str) -> Iterator[Record]:
     """One record a row; a row that cannot be read is a record with a problem, under the key `file:row`."""
-    book, sheet = _open(stream, shape, read_only=True, data_only=True)
+    data = _load(stream, shape.config.max_file)
+    uncomputed = _uncomputed(data, shape)
+    book, sheet = _book(data, shape, read_only=True, data_only=True)
     try:
         sheet.reset_dimensions()  # some programs state them too small, which would cut rows off
         rows = sheet.iter_rows(values_only=True)
         header = _header(next(rows, ()))
         for number, cells in enumerate(rows, 2):
-            if any(cell is not None for cell in cells):
-                yield _record(header, cells, shape, f"{file}:{number}")
+            empty = [one for one in uncomputed.get(number, ()) if one >= len(cells) or cells[one] is None]
+            if empty or any(cell is not None for cell in cells):
+                yield _record(header, cells, shape, f"{file}:{number}", empty)
     except (KeyError, ValueError, SyntaxError, zipfile.BadZipFile) as error:
         raise refuse("C583", f"the sheet cannot be read to its end: {error}", "save the workbook again") from None
     finally:
         book.close()
 
 
-def _record(header: list[str | None], cells: tuple[Any, ...], shape: Shape, place: str) -> Record:
+def _uncomputed(data: io.BytesIO, shape: Shape) -> dict[int, list[int]]:
+    """Row → cells (from 0) that hold a formula: programs that do not compute leave its result out, which is not empty."""
+    with zipfile.ZipFile(data) as archive:
+        sheets = [name for name in archive.namelist() if name.startswith("xl/worksheets/")]
+        if not any(b"<f>" in (xml := archive.read(name)) or b"<f " in xml for name in sheets):
+            return {}
+    book, sheet = _book(io.BytesIO(data.getvalue()), shape, read_only=True)
+    try:
+        sheet.reset_dimensions()
+        return {
+            number: found
+            for number, cells in enumerate(sheet.iter_rows(), 1)
+            if (found := [place for place, cell in enumerate(cells) if cell.data_type == "f"])
+        }
+    finally:
+        book.close()
+
+
+def _record(
+    header: list[str | None], cells: tuple[Any, ...], shape: Shape, place: str, uncomputed: Sequence[int]
+) -> Record:
     value: Fields = {} if shape.empty == "missing" else dict.fromkeys(
         (name for name in header if name is not None), "" if shape.empty == "blank" else None)  # fmt: skip
     problem = None
@@ -100,6 +126,9 @@ def _record(header: list[str | None], cells: tuple[Any, ...], shape: Shape, plac
         if cell.__class__ is str and cell in ERRORS:
             problem = f"{name} holds the error {cell}"
         value[name] = _value(cell)
+    for number in uncomputed:
+        name = header[number] if number < len(header) else None
+        problem = f"{name or f'cell {number + 1}'} holds a formula without its result; open the file in a program that computes, and save it"
     raw, names = encode_json(value), shape.key
     problem = problem or key_problem([value.get(name) for name in names], names)
     if problem is not None:
@@ -160,7 +189,7 @@ def rewrite(stream: IO[bytes] | None, out: IO[bytes], shape: Shape, changes: Cha
         for number, cells in enumerate(sheet.iter_rows(min_row=2, values_only=True), 2):
             if any(cell is not None for cell in cells):
                 used = number
-            key = _record(header, cells, shape, "").key if changes.final else ""
+            key = _record(header, cells, shape, "", ()).key if changes.final else ""
             if key in changes.final:
                 value = changes.final[key]
                 gone += [number] if value is None else []

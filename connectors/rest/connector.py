@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 from connectors.rest.auth import Authenticator, origin
+from connectors.rest.describing import described
+from connectors.rest.media import ACCEPT, DECODE, Media
 from connectors.rest.reading import Reader
 from connectors.rest.shapes import Refusal, filled, judge, told, wait_of
 from connectors.rest.writing import Writer
-from engine.sdk.budget import pause_of
+from engine.sdk.budget import SystemClock, pause_of
 from engine.sdk.config import ConnectionConfig, ObjectSettings, Secret
 from engine.sdk.connector import Batch, Connector, FieldInfo, Finding, ObjectInfo, Operation, Outcome, Read
 from engine.sdk.errors import ConnectorError, Problem, nearest
@@ -51,6 +54,7 @@ class RestConnector(Connector[RestConfig]):
     def __init__(self, config: RestConfig, context: Any) -> None:
         super().__init__(config, context)
         self.manifest = config.manifest
+        self.clock = SystemClock()
         self.values = values_of(self.manifest, config.settings)
         missing = [name for name, one in self.manifest.settings.items() if one.required and not self.values.get(name)]
         if missing:
@@ -76,8 +80,7 @@ class RestConnector(Connector[RestConfig]):
             self.context.name, base, config, rate=limits.requests, concurrency=limits.concurrency or 200, hosts=config.hosts,
             ca=str(self.context.path(config.ca)) if config.ca else None,
         )  # fmt: skip
-        if limits.remaining:
-            client.after = self._spare
+        client.after = self._heard
         return client
 
     def _token_client(self, url: str) -> HttpClient:
@@ -96,8 +99,9 @@ class RestConnector(Connector[RestConfig]):
         self.values = {**self.values, "url": where.rstrip("/")}
         self.client = self._client(filled(self.manifest.base, self.values))
 
-    def _spare(self, answer: Answer) -> None:
-        """Stop before the system does, where its headers say that nothing is left of the quota."""
+    def _heard(self, answer: Answer) -> None:
+        """Every answer: the system's clock; and a stop before the system stops us, where nothing is left of the quota."""
+        self.clock.heard(answer.headers.get("date"))
         limits = self.manifest.limits
         wait = pause_of(answer.headers, limits.remaining, limits.reset, limits.reset_in)
         if wait is not None:
@@ -149,11 +153,13 @@ class RestConnector(Connector[RestConfig]):
     def describe(self, name: str) -> ObjectInfo:
         spec = self.spec(name)
         kinds = ("create", "update", "upsert", "delete")
-        operations = {kind for kind in kinds if getattr(spec, kind) is not None or kind in spec.batch}
+        operations = {
+            kind for kind in kinds if getattr(spec, kind) is not None or kind in spec.batch or kind in spec.jobs
+        }
         operations |= {"read"} if spec.read else set()
         operations |= {"find"} if spec.find else set()
         fields = tuple(_field(field, given) for field, given in spec.fields.items())
-        batches = [one.size for one in spec.batch.values()]
+        batches = [one.size for one in spec.batch.values()] + [one.size for one in spec.jobs.values()]
         return ObjectInfo(
             name, tuple(spec.key), fields, modified=spec.modified.field if spec.modified else None,
             modified_type=spec.modified.type if spec.modified else "instant", ordered=spec.ordered,
@@ -164,6 +170,13 @@ class RestConnector(Connector[RestConfig]):
             tombstones=spec.deletes.kind != "none", max_batch=max(batches) if batches else 200,
         )  # fmt: skip
 
+    def metadata(self, name: str) -> ObjectInfo:
+        return described(self, self.describe(name))
+
+    def now(self) -> datetime:
+        """The system's clock by its last answer, to the second; ours where it has not told."""
+        return self.clock.now()
+
     # ------------------------------------------------------------------ requests
     def address(self, request: Request, values: Mapping[str, Any], params: Mapping[str, Any] | None = None) -> str:
         """A request's address with settings and fields put in."""
@@ -173,32 +186,36 @@ class RestConnector(Connector[RestConfig]):
         return self.client.url(filled(request.path, known, path=True), {**given, **(params or {})})
 
     def send(
-        self,
-        method: str,
-        url: str,
-        *,
-        body: JSON = None,
-        headers: Mapping[str, str] | None = None,
-        send_by: float | None = None,
-    ) -> Answer:
+        self, method: str, url: str, *, body: JSON = None, data: bytes | None = None, headers: Mapping[str, str] | None = None,
+        send_by: float | None = None, media: Media = "json",
+    ) -> Answer:  # fmt: skip
         """One request with credentials; a refused token is renewed once."""
-        data = json_body(body) if body is not None else None
+        if body is not None:
+            data = json_body(body)
         for again in (True, False):
             auth = self.auth.headers(method, url)
-            sent = {"Accept": "application/json", **self.manifest.headers, **(headers or {}), **auth}
+            sent = {"Accept": ACCEPT[media], **self.manifest.headers, **(headers or {}), **auth}
             sent |= {"Content-Type": sent.get("Content-Type", "application/json")} if data is not None else {}
-            answer = self.client.send(method, url, headers=sent, body=data, send_by=send_by)
+            answer = self.client.send(method, url, headers=sent, body=data, send_by=send_by, decode=DECODE[media])
             renewable = again and self.auth.renewable
             if not renewable or judge(self.manifest, answer)[0] != "refresh_then_retry":
                 return answer
             self.auth.refuse(auth.get(self.manifest.auth.header))
         raise AssertionError("unreachable")
 
-    def answered(self, method: str, url: str, *, body: JSON = None, headers: Mapping[str, str] | None = None) -> Answer:
+    def answered(
+        self,
+        method: str,
+        url: str,
+        *,
+        body: JSON = None,
+        headers: Mapping[str, str] | None = None,
+        media: Media = "json",
+    ) -> Answer:
         """A reading request with a good answer; transient trouble is tried again. Raises ConnectorError."""
 
         def once() -> Answer:
-            answer = self.send(method, url, body=body, headers=headers)
+            answer = self.send(method, url, body=body, headers=headers, media=media)
             do, rule = judge(self.manifest, answer)
             if do in ("success", "ignore", "empty"):
                 return answer
@@ -230,6 +247,10 @@ class RestConnector(Connector[RestConfig]):
 
     def write(self, name: str, operations: Sequence[Operation]) -> list[Outcome]:
         return Writer(self, name).write(operations)
+
+    def job_outcomes(self, name: str, job: str, operations: Sequence[Operation]) -> list[Outcome]:
+        """What became of operations that an earlier, interrupted call left in a job of the system (`Outcome.job`)."""
+        return Writer(self, name).of_job(job, operations)
 
 
 def _field(name: str, given: FieldSpec) -> FieldInfo:

@@ -52,6 +52,19 @@ def soql(query: Query, spec: ObjectSpec, fields: Sequence[str], request: Read | 
     return f"SELECT {', '.join(columns)} FROM {query.from_}{where}{order}"  # noqa: S608 - names from the manifest, values as literals
 
 
+def bound(text: str, form: str) -> str:
+    """An instant as a parameter takes it."""
+    if form in ("rfc3339", "text"):
+        return text
+    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    if form == "date":
+        return moment.date().isoformat()
+    if form == "seconds":
+        return soql_instant(text)
+    seconds = moment.astimezone(UTC).timestamp()
+    return str(int(seconds * 1000) if form == "epoch_ms" else int(seconds))
+
+
 def _child(query: Query, column: str) -> str | None:
     """The child query of a list that a column leads into; None for a column of the record itself."""
     name = column.split(".")[0]
@@ -66,7 +79,7 @@ def suiteql(
     """`{q, params}` for a read or for a search: ids and modified instants; the record itself is read by id."""
     tests, params = ([query.where] if query.where else []), []
     stamp = query.modified or "lastmodifieddate"
-    columns = ["id"]
+    columns = list(query.select) or ["id"]
     if spec.modified:
         columns.append(f"TO_CHAR({stamp}, 'YYYY-MM-DD HH24:MI:SS') AS modified")
     for bound, sign in ((request.since, ">="), (request.until, "<")) if request else ():

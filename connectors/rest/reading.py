@@ -7,14 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from connectors.rest.deletes import deleted
 from connectors.rest.forms import forms_of, read_forms
 from connectors.rest.paging import Listing, Start
-from connectors.rest.queries import soql, suiteql
+from connectors.rest.queries import bound, soql, suiteql
 from connectors.rest.shapes import Refusal, body_of, instant, records_of, search
 from engine.sdk.connector import Batch, Read
 from engine.sdk.errors import ConnectorError, Problem
 from engine.sdk.manifest import ObjectSpec
-from engine.sdk.manifest_requests import Page, Query, ReadSpec, SinceParam
+from engine.sdk.manifest_requests import Page, Query, ReadSpec
 from engine.sdk.record import Fields, Record, same, text_key
 
 if TYPE_CHECKING:
@@ -36,7 +37,9 @@ class Reader:
         )
 
     def read(self, request: Read) -> Iterator[Batch]:
-        """Pages of records; then, where asked for, what was deleted."""
+        """Where asked for, what was deleted; then pages of records. A record that came back after its deletion stays."""
+        if request.deletes and request.keys is None and self.spec.deletes.kind == "feed":
+            yield from deleted(self, request)
         read = self.spec.read
         if read is None:
             raise self.trouble("config", "C532", "cannot be read", "see `connectors describe`")
@@ -51,8 +54,6 @@ class Reader:
             )
             reached = found[-1].modified if found and self.spec.ordered else None
             yield Batch(found, reached)
-        if request.deletes and self.spec.deletes.kind == "feed":
-            yield from self._deleted(request)
 
     def record(self, value: Fields, request: Read | None = None) -> Record:
         """A record of an answer: key, modified instant, fields that were asked for and left out as null."""
@@ -83,34 +84,22 @@ class Reader:
         params: dict[str, Any] = _texts(request.query)
         body = body_of(read.body, {}, self.connector.values) if read.body is not None else None
         if read.query is not None:
-            return self._query(read.query, params, request, None, read)
-        for bound, how in ((request.since, read.since), (request.until, read.until)):
-            if bound is not None and how is not None:
-                params[how.param] = self._bound(bound, how)
+            return self.query(read.query, params, request, None)
+        for at, how in ((request.since, read.since), (request.until, read.until)):
+            if at is not None and how is not None:
+                params[how.param] = bound(at, how.format)
         if request.keys is not None and read.keys is not None:
             params[read.keys["param"]] = read.keys.get("join", ",").join(request.keys)
         if read.fields is not None and request.fields:
             params[read.fields["param"]] = read.fields.get("join", ",").join(request.fields)
         return params, body
 
-    def _bound(self, text: str, how: SinceParam) -> str:
-        from datetime import UTC, datetime
-
-        if how.format in ("rfc3339", "text"):
-            return text
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-        if how.format == "date":
-            return moment.date().isoformat()
-        seconds = moment.astimezone(UTC).timestamp()
-        return str(int(seconds * 1000) if how.format == "epoch_ms" else int(seconds))
-
-    def _query(
+    def query(
         self,
         query: Query,
         params: dict[str, Any],
         request: Read | None,
         by: Fields | None,
-        read: Any,
         after: str | None = None,
     ) -> tuple[dict[str, Any], Any]:
         fields = _columns(request.fields if request else (), self.spec)
@@ -122,7 +111,7 @@ class Reader:
     def _pages(self, read: ReadSpec, request: Read) -> Iterator[list[Fields]]:
         def beyond(last: str) -> Start:
             assert read.query is not None
-            return self._query(read.query, _texts(request.query), request, None, read, last)
+            return self.query(read.query, _texts(request.query), request, None, after=last)
 
         on = beyond if read.query is not None and read.query.kind == "suiteql" else None
         listing = Listing(
@@ -172,7 +161,7 @@ class Reader:
         params: dict[str, Any] = {}
         body = None
         if spec.query is not None:
-            params, body = self._query(spec.query, {}, None if spec.query.kind == "suiteql" else request, by, spec)
+            params, body = self.query(spec.query, {}, None if spec.query.kind == "suiteql" else request, by)
         else:
             for name, value in by.items():
                 if marker is not None and name == marker.field and marker.find:
@@ -196,22 +185,6 @@ class Reader:
             for batch in self.read(Read(self.name, keys=tuple(keys[start : start + 100]), fields=fields, page=200)):
                 found.update((record.key, record) for record in batch.records)
         return {key: found[key] for key in keys if key in found}
-
-    def _deleted(self, request: Read) -> Iterator[Batch]:
-        """The feed of deleted records."""
-        feed = self.spec.deletes
-        params = {}
-        for bound, how in ((request.since, feed.since), (request.until, feed.until)):
-            if how is not None:
-                text = bound or (self.connector.now().isoformat() if how is feed.until else None)
-                if text is None:
-                    return  # without a lower bound there is no window to ask for
-                params[how.param] = self._bound(text, how)
-        url = self.connector.client.url(feed.get or "", params)
-        answer = self.connector.answered("get", url)
-        rows = records_of(feed.records or "body", answer)
-        keys = [str(search(feed.key, row)) for row in rows]
-        yield Batch([Record(key, {}, deleted=True, raw=b"deleted") for key in keys])
 
 
 def _texts(query: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from engine.sdk.budget import waiting_time
 from engine.sdk.errors import ConnectorError, Problem
 from engine.sdk.http import Answer, shown
 from engine.sdk.manifest import ErrorRule, Manifest
-from engine.sdk.manifest_requests import Keyed
+from engine.sdk.manifest_requests import Id, Keyed
 from engine.sdk.record import JSON, Fields
 
 
@@ -128,3 +128,11 @@ def wait_of(rule: ErrorRule | None, answer: Answer) -> float | None:
     """Seconds to wait before the next try, where the answer says it."""
     given = search(rule.wait, answer.facts()) if rule and rule.wait else answer.headers.get("retry-after")
     return waiting_time(given)
+
+
+def id_of(spec: Id | None, answer: Answer, *, item: bool = False) -> str | None:
+    """The id that an answer holds (or, for an `item`, its body), where the manifest says."""
+    found = expression(spec.from_).search(answer.body if item else answer.facts()) if spec is not None else None
+    if spec is None or found is None:
+        return None
+    return str(found).split("?")[0].rstrip("/").rsplit("/", 1)[-1] if spec.take == "last_segment" else str(found)

@@ -51,7 +51,7 @@ def describe(context: Context, connection: str, object: str | None) -> None:
             names = connector.objects()
             context.answer({"objects": names}, lambda: click.echo("\n".join(names)))
             return
-        info = connector.describe(object)
+        info = connector.metadata(object)
     told: Fields = {
         "object": info.name, "key": list(info.key), "modified": info.modified, "class": info.write_class,
         "operations": sorted(info.operations), "marker": info.marker, "late": f"{info.late:g}s", "index": f"{info.index:g}s",

@@ -100,15 +100,18 @@ def lower(node: Node, cur: str, unit: Unit, *, at: Position, shape: Shape | None
 
 
 def compile_expression(
-    text: str, at: Position, shape: Shape | None = None, functions: FunctionSet | None = None
+    text: str, at: Position, shape: Shape | None = None, functions: FunctionSet | None = None, *, element: bool = False
 ) -> Expression:
-    """An expression as a function of (record, env). Raises SpecError with the exact place of what is wrong."""
+    """An expression as a function of (record, env). Raises SpecError with the exact place of what is wrong.
+
+    element: the record is an element of the one that root() means, which the caller has put into `env.root`.
+    """
     node = parse(text, at)
     unit = Unit(functions=functions)
     source = lower(node, "rec", unit, at=at, shape=shape)
     scope = dict(unit.namespace)
     call = eval(compile(f"lambda rec, env=None: {source}", f"<{text[:60]}>", "eval"), scope)  # noqa: S307 - our own source; texts enter as constants only
-    if "root" in unit.called:
+    if "root" in unit.called and not element:
         inner = call
 
         def call(rec: JSON, env: Any = None) -> JSON:
@@ -135,9 +138,9 @@ def _path(node: Node) -> Path | None:
     kind, children = node["type"], node["children"]
     if kind == "field":
         return (node["value"],)
-    if kind == "subexpression" and children[1]["type"] == "field":
-        left = _path(children[0])
-        return None if left is None else (*left, children[1]["value"])
+    if kind == "subexpression":  # a chain: `a.b[0].c` has the children a, b[0] and c
+        parts = [_path(child) for child in children]
+        return None if None in parts else tuple(step for part in parts if part is not None for step in part)
     if kind == "index_expression" and children[1]["type"] == "index":
         left = () if children[0]["type"] == "identity" else _path(children[0])
         return None if left is None else (*left, children[1]["value"])

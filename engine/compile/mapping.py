@@ -193,5 +193,6 @@ def _conditions(compiled: CompiledMapping, document: Document) -> None:
     if model.each:
         compiled.each = compile_expression(model.each, document.at("each"))
         compiled.key = tuple(
-            compile_expression(text, document.at("key", number)) for number, text in enumerate(model.key or ())
+            compile_expression(text, document.at("key", number), element=True)
+            for number, text in enumerate(model.key or ())
         )

@@ -11,6 +11,7 @@ from engine.compile.sync import SyncPlan
 from engine.run.items import Item
 from engine.run.session import Session
 from engine.sdk.connector import Read
+from engine.sdk.errors import ConnectorError, Problem
 from engine.sdk.record import Fields, Record, canonical_json, decode_json
 from engine.state import canonical, exceptions, inputs, links, runs
 from engine.state.store import instant
@@ -28,7 +29,10 @@ class Reading:
         self.keys: set[str] = set()
         with session.reading() as tx:
             position, self._version = runs.cursor(tx, plan.name)
-        self.position: str | None = position.get("modified") if isinstance(position, dict) else None
+        known = position if isinstance(position, dict) else {}
+        self.position: str | None = known.get("modified")
+        self.told: str | None = known.get("deleted")  # up to when the source has told its deletes
+        self._told_next, self.told_now = self.told, False
         self.greatest = self.position
         self.since = self._since()
         self._last: list[Any] | None = None
@@ -49,7 +53,7 @@ class Reading:
                 records = records[: limit - given]
             given += len(records)
             self.session.counts.records["read"] += len(records)
-            if self.plan.flow.source.deletes == "sweep":
+            if self.sweeps:
                 self.keys.update(record.key for record in records)
             for record in records:
                 if record.modified is not None and (self.greatest is None or record.modified > self.greatest):
@@ -60,6 +64,7 @@ class Reading:
         partial = self.since is not None or self.options.records or self.options.until is not None
         self.whole = not partial and limit is None
         if not self.options.records and self.options.since is None and self.greatest is not None:
+            self.told_now = True
             yield [], self.greatest
 
     def _batches(self) -> Iterator[tuple[Chunk, str | None]]:
@@ -75,11 +80,39 @@ class Reading:
             fields=source.mapping.reads,
             query=self.plan.flow.source.query,
             deletes=self.plan.flow.source.deletes == "tombstones",
+            deleted_since=self._deleted_since(),
             page=self.plan.flow.policy.batch,
         )
         ordered = source.info is not None and source.info.ordered and not self.options.records
-        for batch in session.connectors[source.connection].read(request):
-            yield batch.records, batch.reached if ordered else None
+        try:
+            for batch in session.connectors[source.connection].read(request):
+                self._told_next = batch.deleted_until or self._told_next
+                yield batch.records, batch.reached if ordered else None
+        except ConnectorError as error:
+            raise self._position_told(error) from None
+
+    def _position_told(self, error: ConnectorError) -> ConnectorError:
+        """A refusal to read from the saved position: the source may no longer have it, and then only a full run helps."""
+        saved = self.since is not None and self.options.since is None
+        if not saved or error.trouble not in ("refused", "cursor_lost"):
+            return error
+        told = error.problem
+        hint = f"where the source no longer knows {self.since}, read everything: crosswalk run {self.plan.name} --full"
+        return ConnectorError(
+            error.trouble, Problem(told.code, told.message, told.at, f"{told.hint}; {hint}".lstrip("; "))
+        )
+
+    def _deleted_since(self) -> str | None:
+        """From when on deletes are asked for: as far as they were told; a full read sees for itself what is gone."""
+        if self.options.full or self.told is None:
+            return self.since
+        return self.options.since or earlier(self.told, self.plan.flow.source.lag)
+
+    @property
+    def sweeps(self) -> bool:
+        """Whether what a complete read does not hold is taken for deleted."""
+        deletes = self.plan.flow.source.deletes
+        return deletes == "sweep" or (deletes == "tombstones" and self.options.full)
 
     def _native_keys(self) -> tuple[str, ...]:
         """`--record`: canonical ids or `connection:native_id`."""
@@ -142,10 +175,12 @@ class Reading:
             return None
         if self._last is not None:
             self._version = self._last[1]
-        if self.position is not None and reached <= self.position:
+        new = self._told_next if self.told_now else self.told
+        if self.position is not None and reached <= self.position and new == self.told:
             return None
-        self.position = reached
-        self._last = [{"modified": reached}, self._version]
+        self.position, self.told = max(reached, self.position or reached), new
+        saved = {"modified": self.position, **({"deleted": new} if new is not None else {})}
+        self._last = [saved, self._version]
         return self._last
 
 

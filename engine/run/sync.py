@@ -90,7 +90,7 @@ def _phases(session: Session, plan: SyncPlan, reading: Reading) -> Iterator[Iter
         return
     yield reading
     guards.judge_empty(session, plan, whole=reading.whole)
-    if reading.whole and plan.flow.source.deletes == "sweep":
+    if reading.whole and reading.sweeps:
         with session.reading():
             missing = missing_records(session, plan, reading.keys)
         yield ((chunk, None) for chunk in missing)

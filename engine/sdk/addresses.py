@@ -91,7 +91,8 @@ def allowed(host: str, found: Collection[IPAddress], hosts: Collection[str]) -> 
     for address in found:
         plain = inner(address)
         if never(plain) and not listed:
-            raise ForbiddenAddress(f"{host} leads to {plain}, which no connection may call")
+            way = f"{host} is an address" if written is not None else f"{host} leads to {plain}, an address"
+            raise ForbiddenAddress(f"{way} that no connection may call")
         if written is None and not listed and not plain.is_global:
             raise ForbiddenAddress(
                 f"{host} leads to {plain}, a private address; if that is meant, list it under `hosts`"

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 from weakref import WeakValueDictionary
@@ -104,6 +104,29 @@ class Budget:
                 and self._recent.count(False) >= self.breaker.failures * self.breaker.of
             ):
                 self._open_until = time.monotonic() + self.breaker.reset.total_seconds()
+
+
+class SystemClock:
+    """A system's clock, as its answers tell it (the header Date, whole seconds)."""
+
+    def __init__(self) -> None:
+        self._told: tuple[str, float] | None = None
+
+    def heard(self, date: str | None) -> None:
+        if date is not None:
+            self._told = (date, time.monotonic())
+
+    def now(self) -> datetime:
+        """The moment there, in UTC; our own where nothing was told that can be read."""
+        if self._told is not None:
+            date, at = self._told
+            try:
+                moment = parsedate_to_datetime(date)
+            except (TypeError, ValueError):
+                return datetime.now(UTC)
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            return moment.astimezone(UTC) + timedelta(seconds=time.monotonic() - at)
+        return datetime.now(UTC)
 
 
 _shared: WeakValueDictionary[tuple[Any, ...], Budget] = WeakValueDictionary()

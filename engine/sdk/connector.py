@@ -87,7 +87,8 @@ class Read:
     since: records modified at or after. until: modified before. keys: only these native ids.
     fields: top-level field names and dotted paths that mappings use; a connector that must name fields asks
     for these (and key and modified) and returns null for one that the answer leaves out; empty: all fields.
-    query: the flow's connector-native parameters. deletes: also report deleted records (tombstones).
+    query: the flow's connector-native parameters. deletes: also report deleted records (tombstones), from
+    `deleted_since` on; None there: they need not be told, for the whole object is read.
     """
 
     object: str
@@ -97,15 +98,20 @@ class Read:
     fields: tuple[str, ...] = ()
     query: Mapping[str, JSON] = field(default_factory=dict)
     deletes: bool = False
+    deleted_since: str | None = None
     page: int = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Some records. reached: every record modified before it has been given (ordered reads); else None."""
+    """Some records. reached: every record modified before it has been given (ordered reads); else None.
+
+    deleted_until: every delete before it has been given; where the next read starts to ask for deletes.
+    """
 
     records: list[Record]
     reached: str | None = None
+    deleted_until: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +138,10 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one operation. key: native id where known. wait: seconds the system asked for."""
+    """What became of one operation. key: native id where known. wait: seconds the system asked for.
+
+    job: the system's job that holds the operation, where it is not known to be over.
+    """
 
     id: str
     state: OutcomeState
@@ -140,6 +149,7 @@ class Outcome:
     version: str | None = None
     problem: Problem | None = None
     wait: float | None = None
+    job: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +185,10 @@ class Connector(ABC, Generic[C]):
     @abstractmethod
     def describe(self, name: str) -> ObjectInfo:
         """Facts of one object. Raises ConnectorError C504 with the nearest name for an unknown one."""
+
+    def metadata(self, name: str) -> ObjectInfo:
+        """`describe` with what the system itself tells of the object's fields, which may take a request."""
+        return self.describe(name)
 
     @abstractmethod
     def read(self, request: Read) -> Iterator[Batch]:

@@ -278,7 +278,7 @@ def _why(error: Exception) -> str:
     if isinstance(error, socket.gaierror):
         return "the name is not known"
     if isinstance(error, TimeoutError):
-        return "timed out"
+        return "it took longer than `timeout`"
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message.lower()
     if isinstance(error, ssl.SSLError):

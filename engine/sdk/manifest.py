@@ -12,9 +12,11 @@ from pydantic import BeforeValidator, Field
 from engine.sdk.config import Config, Duration, RateText, WriteClass, duration
 from engine.sdk.connector import FieldType
 from engine.sdk.manifest_auth import Auth
+from engine.sdk.manifest_jobs import JobSpec
 from engine.sdk.manifest_requests import (
     BatchSpec,
     Deletes,
+    Describe,
     Detail,
     Expression,
     FindSpec,
@@ -137,7 +139,10 @@ class ObjectSpec(Config):
     upsert: WriteSpec | None = None
     delete: WriteSpec | None = None
     batch: dict[Literal["create", "update", "upsert", "delete"], BatchSpec] = {}
+    jobs: dict[Literal["create", "update", "upsert", "delete"], JobSpec] = {}
+    """Jobs for many writes at once; `batch` and single writes stay for fewer."""
     deletes: Deletes = Deletes()
+    describe: Describe | None = None
     marker: Annotated[Marker | None, BeforeValidator(marker_text)] = None
     class_: WriteClass = Field("D", alias="class")
     late: Duration = duration("2m")
@@ -172,5 +177,7 @@ class Manifest(Config):
     page: Page = Page()
     check: Request | None = None
     """A cheap request that proves the connection."""
+    describe: Describe | None = None
+    """The system's own description of any object that has none of its own."""
     objects: dict[str, ObjectSpec]
     webhooks: Webhooks | None = None

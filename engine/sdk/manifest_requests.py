@@ -8,7 +8,8 @@ import jmespath
 from jmespath.exceptions import JMESPathError
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from engine.sdk.config import Config
+from engine.sdk.config import Config, Duration
+from engine.sdk.connector import FieldType
 
 
 def _expression(text: str) -> str:
@@ -60,7 +61,8 @@ class SinceParam(Config):
     """How the lower bound of a window is sent."""
 
     param: str
-    format: Literal["rfc3339", "date", "epoch", "epoch_ms", "text"] = "rfc3339"
+    format: Literal["rfc3339", "seconds", "date", "epoch", "epoch_ms", "text"] = "rfc3339"
+    """`seconds`: RFC 3339 without fractions."""
 
 
 class Keyed(Config):
@@ -159,14 +161,14 @@ class Id(Config):
     take: Literal["whole", "last_segment"] = "whole"
 
 
-def _id(value: object) -> object:
+def id_text(value: object) -> object:
     return {"from": value} if isinstance(value, str) else value
 
 
 class WriteSpec(Request):
     """One write."""
 
-    id: Annotated[Id | None, BeforeValidator(_id)] = None
+    id: Annotated[Id | None, BeforeValidator(id_text)] = None
     version: Expression | None = None
     if_match: str | None = None
     """Field or header that holds the version for conditional writes."""
@@ -181,12 +183,24 @@ class BatchSpec(Request):
 
     size: int = Field(100, ge=1)
     item: dict[str, Any] = {}
-    """What is added to each record."""
+    """What is added to each record; or the whole item, where it says `@record` (or `@changes`) itself."""
     results: Expression
+    """The list of results."""
     by: str = "position"
+    """`position`, or the field that tells which record a result is of."""
+    match: Expression | None = None
+    """Where a result holds what `by` holds in the item, where that is elsewhere."""
+    errors: Expression | None = None
+    """A second list with what failed, where that is apart."""
+    match_error: Expression | None = None
+    """`match` for that list, where it differs."""
     ok: Expression
-    id: Expression | None = None
+    id: Annotated[Id | None, BeforeValidator(id_text)] = None
     error: Expression | None = None
+    status: Expression | None = None
+    """Where a result holds a status of its own, which `errors` of the manifest judge."""
+    answer: Expression | None = None
+    """Where a result holds a body of its own, which they judge as `body`."""
     created: Expression | None = None
 
 
@@ -195,12 +209,53 @@ class Deletes(Config):
 
     kind: Literal["feed", "flag", "none"] = "none"
     get: str | None = None
-    records: Expression | None = None
+    post: str | None = None
+    params: dict[str, Any] = {}
+    headers: dict[str, str] = {}
+    body: Any = None
+    query: Query | None = None
+    page: Page | None = None
+    records: Expression = "body"
     key: Expression | None = None
+    """Where a row of the feed holds the native id."""
     since: SinceParam | None = None
     until: SinceParam | None = None
+    step: Duration | None = None
+    """Shortest window that the feed takes."""
+    reach: Duration | None = None
+    """How far back the feed reaches; an older point demands a full read."""
+    earliest: Expression | None = None
+    """Where an answer says how far back the feed reaches."""
+    covered: Expression | None = None
+    """Where an answer says up to when deletes have been told; the next window starts there."""
     flag: str | None = None
-    """Field that is true for a deleted record."""
+    """`flag`: field that is true for a deleted record."""
+
+    @property
+    def request(self) -> Request:
+        return Request(get=self.get, post=self.post, params=self.params, headers=self.headers, body=self.body)
+
+
+class Describe(Request):
+    """The system's own description of an object; `{object}` in its path is the object's name.
+
+    `list`: `fields` finds a list, the other expressions are read from each of its elements. `json_schema`: it finds a
+    JSON Schema's `properties`.
+    """
+
+    kind: Literal["list", "json_schema"] = "list"
+    fields: Expression
+    name: Expression = "name"
+    type: Expression | None = None
+    types: dict[str, FieldType] = {}
+    """The system's type → ours; others are `any`."""
+    required: Expression | None = None
+    writable: Expression | None = None
+    max_length: Expression | None = None
+    scale: Expression | None = None
+    values: Expression | None = None
+    references: Expression | None = None
+    label: Expression | None = None
 
 
 class Marker(Config):

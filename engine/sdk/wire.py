@@ -141,6 +141,8 @@ class Wire:
             reply.begin()
         except BaseException as error:
             reply.close()
+            if isinstance(error, http.client.RemoteDisconnected):
+                raise Broken("the connection broke off") from None
             if isinstance(error, http.client.HTTPException):
                 raise Broken(f"the answer is no HTTP ({type(error).__name__})") from None
             raise

@@ -13,7 +13,15 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import (
+    DatabaseError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+)
 from sqlalchemy.pool import QueuePool
 
 from engine.sdk.errors import CrosswalkError, Problem
@@ -175,7 +183,7 @@ class Store:
 
         durable: on SQLite the commit waits for the disk (what must survive before bytes leave).
         """
-        with self._write if self.sqlite else _nothing(), self.engine.connect() as connection:
+        with self._worded(), self._write if self.sqlite else _nothing(), self.engine.connect() as connection:
             if self.sqlite:
                 connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -194,11 +202,23 @@ class Store:
     @contextmanager
     def read(self) -> Iterator[Tx]:
         """A reading transaction: one consistent view."""
-        with self.engine.connect() as connection:
+        with self._worded(), self.engine.connect() as connection:
             if self.sqlite:
                 connection.exec_driver_sql("BEGIN")
             yield Tx(connection, self.style)
             connection.rollback()
+
+    @contextmanager
+    def _worded(self) -> Iterator[None]:
+        """A disk that is full or may not be written, a server that went away: StateError S704, not a stack trace."""
+        try:
+            yield
+        except DBAPIError as error:
+            if not isinstance(error, (OperationalError, InterfaceError)) and error.__class__ is not DatabaseError:
+                raise
+            reason = str(error.orig).strip().splitlines()[0] if error.orig else "no answer"
+            hint = "see that its disk has room and may be written, and that its server runs; then run again"
+            raise StateError(Problem("S704", f"the state at {self.url} failed: {reason}", None, hint)) from error
 
     def close(self) -> None:
         self.engine.dispose()

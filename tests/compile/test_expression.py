@@ -129,6 +129,10 @@ def test_plain_paths_and_assignment() -> None:
     assign(("a", "b"), target, 1)
     assert target == {"custom_fields": [{"id": "77", "value": "x"}], "a": {"b": 1}}
     assert plain_path("a || b") is None
+    assert plain_path("expense.items[0].customer.id") == ("expense", "items", 0, "customer", "id")
+    assign(("lines", 0, "of", "id"), target, "7")
+    assign(("lines", 0, "price"), target, 2)
+    assert target["lines"] == [{"of": {"id": "7"}, "price": 2}]
 
 
 SHAPES = {

@@ -83,6 +83,17 @@ def must_be_upgraded(place: Place) -> Any:
         return _store(place)
 
 
+@case("S704")
+def state_that_fails(place: Place) -> Any:
+    store = _store(place)
+    try:
+        with store.begin() as tx:
+            tx.run("PRAGMA query_only = on")
+            runs.save_cursor(tx, "people", "2026", 0)
+    finally:
+        store.close()
+
+
 @case("S705")
 def cursor_moved(place: Place) -> Any:
     store = _store(place)

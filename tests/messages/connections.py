@@ -231,6 +231,14 @@ def not_searchable_by_that(place: Place) -> Any:
         return connector.find("things", [{"name": "A"}])
 
 
+@case("C536")
+def deletes_that_the_feed_forgot(place: Place) -> Any:
+    feed = MANIFEST + "    deletes: { kind: feed, get: /gone, records: body.gone, key: id, earliest: body.since }\n"
+    answer = _always(body=b'{"gone": [], "since": "2026-11-01T00:00:00Z"}')
+    with server(answer) as url, _api(place, url, feed) as connector:
+        return list(connector.read(Read("things", deletes=True, deleted_since="2026-10-01T00:00:00Z")))
+
+
 @case("C540")
 def takes_no_delete(place: Place) -> Problem:
     return _write(place, _always(), kind="delete")
@@ -264,6 +272,24 @@ def answer_without_the_record(place: Place) -> Problem:
 def not_in_that_form(place: Place) -> Problem:
     timed = MANIFEST.replace("    key: id\n", '    key: id\n    fields: { hours: { type: decimal, form: "h:mm" } }\n')
     return _write(place, _always(), timed, record={"hours": Decimal("0.335")})
+
+
+@case("C545")
+def a_job_that_failed(place: Place) -> Problem:
+    jobs = (
+        MANIFEST
+        + """    jobs:
+      create:
+        open: { post: /jobs, body: { rows: "@records" }, id: body.id }
+        poll: { get: "/jobs/{job}", done: "`false`", failed: "body.state == 'failed'", message: body.why }
+        results: [{ get: "/jobs/{job}/rows", rows: body.rows }]
+"""
+    )
+    body = b'{"id": "7", "state": "failed", "why": "out of storage", "rows": []}'
+    with server(_always(body=body)) as url, _api(place, url, jobs) as connector:
+        outcomes = connector.write("things", [Operation(f"o{n}", "create", {"name": "A"}) for n in range(2)])
+    assert outcomes[0].problem is not None
+    return outcomes[0].problem
 
 
 @case("C560")

@@ -53,7 +53,7 @@ class Inbound(Body):
 
     def rule(self, rule: FieldRule, name: str, place: tuple[Any, ...], cur: str, out: str) -> None:
         """One field: nested objects and lists recurse, everything else is a value."""
-        index = self.begin(name, rule, place)
+        index = self.begin(".".join(map(str, place[1::2])), rule, place)
         target = self.target(out, name)
         guards = self.writer.depth
         if rule.when is not None:

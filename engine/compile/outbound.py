@@ -56,7 +56,7 @@ class Outbound(Body):
 
     def field(self, rule: FieldRule, name: str, place: Place, cur: str, out: str | None = None) -> None:
         """One field of `fields`, backwards: nothing where the rule cannot run backwards."""
-        index = self.begin(name, rule, place)
+        index = self.begin(".".join(map(str, place[1::2])), rule, place)
         if rule.fields is not None and rule.each is None:
             self.nested(rule, name, place, cur, out)
             return

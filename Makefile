@@ -26,6 +26,7 @@ lint: $(BIN)/crosswalk
 bench: $(BIN)/crosswalk
 	$(BIN)/python tests/bench/bench.py
 	$(BIN)/python tests/bench/peers.py
+	$(BIN)/python tests/bench/writes.py
 
 clean:
 	rm -rf $(VENV) crosswalk-demo dist build

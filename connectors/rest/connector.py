@@ -190,7 +190,11 @@ class RestConnector(Connector[RestConfig]):
         send_by: float | None = None, media: Media = "json",
     ) -> Answer:  # fmt: skip
         """One request with credentials; a refused token is renewed once."""
-        if body is not None:
+        if isinstance(body, str) and "json" not in {**self.manifest.headers, **(headers or {})}.get(
+            "Content-Type", "json"
+        ):
+            data = body.encode()  # an envelope as the manifest writes it
+        elif body is not None:
             data = json_body(body)
         for again in (True, False):
             auth = self.auth.headers(method, url)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from connectors.rest.paging import Listing
 from connectors.rest.queries import bound
@@ -34,11 +34,10 @@ def deleted(reader: Reader, request: Read) -> Iterator[Batch]:
     end = now if request.until is None else datetime.fromisoformat(request.until.replace("Z", "+00:00"))
     if feed.step is not None and end - start < feed.step:
         start = end - feed.step
-    params = {
-        how.param: bound(_text(at), how.format)
-        for at, how in ((start, feed.since), (end, feed.until))
-        if how is not None
-    }
+    params: dict[str, Any] = {}
+    for at, how in ((start, feed.since), (end, feed.until)):
+        if how is not None and how.param is not None:
+            params[how.param] = bound(_text(at), how.format)
     body = feed.body
     if feed.query is not None:
         window = Read(request.object, since=_text(start), until=_text(end))

@@ -6,10 +6,11 @@ import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from connectors.rest.media import Media
 from connectors.rest.shapes import expression, records_of, search
 from engine.sdk.errors import ConnectorError, Problem
 from engine.sdk.http import Answer
-from engine.sdk.manifest_requests import Keyed, Page, Request
+from engine.sdk.manifest_requests import Keyed, Page, ReadSpec, Request
 from engine.sdk.record import Fields, digest
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ EMPTY_PAGES = 3
 Start = tuple[dict[str, Any], Any]
 """(parameters, body) of a request."""
 _LINK = re.compile(r"<([^>]*)>((?:\s*;\s*[\w*-]+\s*(?:=\s*(?:\"[^\"]*\"|[^\s;,\"]+))?)*)")
-_REL = re.compile(r"(?:^|;)\s*rel\s*=\s*(?:\"([^\"]*)\"|([^\s;,\"]+))", re.IGNORECASE)
+_PARAM = re.compile(r";\s*([\w*-]+)\s*(?:=\s*(?:\"([^\"]*)\"|([^\s;,\"]+)))?")
 
 
 class Listing:
@@ -34,7 +35,8 @@ class Listing:
         self.params, self.body = start
         self.beyond, self.key = beyond, key
         self.size = min(max(size, 1), page.size.max) if page.size is not None else None
-        self.given, self.round = 0, 0
+        self.given = 0
+        self.media: Media = request.media if isinstance(request, ReadSpec) else "json"
 
     def trouble(self, kind: Any, code: str, message: str, hint: str) -> ConnectorError:
         return ConnectorError(
@@ -46,7 +48,9 @@ class Listing:
         state: dict[str, Any] = self._first()
         url, body = self._request(state)
         for _ in range(MAX_PAGES):
-            answer = self.connector.answered(self.request.method, url, body=body, headers=self.request.headers)
+            answer = self.connector.answered(
+                self.request.method, url, body=body, headers=self.request.headers, media=self.media
+            )
             records = records_of(self.records, answer, empty=self.connector.empty(answer))
             mark = (url, digest([body, records[:1], records[-1:]]))
             if mark in seen:
@@ -84,6 +88,11 @@ class Listing:
 
     def _request(self, state: dict[str, Any]) -> tuple[str, Any]:
         """Address and body, with the page's parameters where the manifest wants them."""
+        if isinstance(self.body, str):
+            text = self.body
+            for name, value in state.items():
+                text = text.replace(f"{{{name}}}", str(value))
+            return self.connector.address(self.request, {}, self.params), text
         if self.page.place == "body":
             return self.connector.address(self.request, {}, self.params), {**(self.body or {}), **state}
         given = {name: str(value) for name, value in state.items()}
@@ -140,7 +149,7 @@ class Listing:
 def next_link(header: str) -> str | None:
     """The address that a Link header (RFC 8288) calls `next`."""
     for target, given in _LINK.findall(header):
-        relations = _REL.search(given)
-        if relations and "next" in (relations[1] or relations[2] or "").lower().split():
-            return str(target)
+        for name, quoted, plain in _PARAM.findall(given):
+            if name.lower() == "rel" and "next" in (quoted or plain).lower().split():
+                return str(target)
     return None

@@ -98,3 +98,56 @@ def suiteql(
         params.append(after)
     where = f" WHERE {' AND '.join(tests)}" if tests else ""
     return {"q": f"SELECT {', '.join(columns)} FROM {query.from_}{where} ORDER BY id", "params": params}  # noqa: S608
+
+
+def odata_literal(value: JSON, version: int) -> str:
+    """A value as OData filters write it; text with its quotes doubled, decimals of version 2 with their suffix."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, Decimal):
+        return format(value, "f") + ("M" if version == 2 else "")
+    text = str(value).replace("'", "''")
+    return f"'{text}'"
+
+
+def odata_bound(text: str, kind: str, version: int) -> str:
+    """A bound of a window: an instant, or a day where the field holds days."""
+    day = kind == "date"
+    plain = datetime.fromisoformat(text.replace("Z", "+00:00")).date().isoformat() if day else soql_instant(text)
+    if version == 4:
+        return plain
+    return f"datetime'{plain}T00:00:00'" if day else f"datetimeoffset'{plain}'"
+
+
+def odata(
+    query: Query, spec: ObjectSpec, fields: Sequence[str], request: Read | None, by: Fields | None = None
+) -> dict[str, str]:
+    """`$select`, `$filter` and `$orderby` of a read or a search."""
+    version = 4 if query.kind == "odata4" else 2
+    modified = spec.modified
+    wanted = [
+        *spec.key,
+        *([modified.field] if modified else []),
+        *(query.select or (one.split(".")[0] for one in fields)),
+    ]
+    tests = [query.where] if query.where else []
+    if request is not None and modified is not None:
+        for at, sign in ((request.since, "ge"), (request.until, "lt")):
+            if at is not None:
+                tests.append(f"{modified.field} {sign} {odata_bound(at, modified.type, version)}")
+    if request is not None and request.keys is not None:
+        tests.append(f"({' or '.join(f'{spec.key[0]} eq {odata_literal(key, version)}' for key in request.keys)})")
+    tests += [
+        f"{query.columns.get(name, name)} eq {odata_literal(value, version)}" for name, value in (by or {}).items()
+    ]
+    order = ",".join(f"{name} asc" for name in dict.fromkeys([*([modified.field] if modified else []), *spec.key]))
+    params = {"$select": ",".join(dict.fromkeys(wanted)), "$orderby": order}
+    return {
+        **params,
+        **({"$filter": " and ".join(tests)} if tests else {}),
+        **({"$format": "json"} if version == 2 else {}),
+    }

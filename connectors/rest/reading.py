@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from connectors.rest.deletes import deleted
 from connectors.rest.forms import forms_of, read_forms
 from connectors.rest.paging import Listing, Start
-from connectors.rest.queries import bound, soql, suiteql
+from connectors.rest.queries import bound, odata, soql, suiteql
 from connectors.rest.shapes import Refusal, body_of, instant, records_of, search
 from engine.sdk.connector import Batch, Read
 from engine.sdk.errors import ConnectorError, Problem
 from engine.sdk.manifest import ObjectSpec
-from engine.sdk.manifest_requests import Page, Query, ReadSpec
+from engine.sdk.manifest_requests import Detail, Page, Query, ReadSpec
 from engine.sdk.record import Fields, Record, same, text_key
 
 if TYPE_CHECKING:
@@ -82,11 +82,15 @@ class Reader:
     def _first(self, read: ReadSpec, request: Read) -> tuple[dict[str, Any], Any]:
         """Parameters and body of the first page."""
         params: dict[str, Any] = _texts(request.query)
-        body = body_of(read.body, {}, self.connector.values) if read.body is not None else None
+        window = {name: bound(at, how.format if how else "rfc3339") if at is not None else None
+                  for name, at, how in (("since", request.since, read.since), ("until", request.until, read.until))}  # fmt: skip
+        values = {**self.connector.values, **{name: "" if at is None else at for name, at in window.items()}}
+        values |= {name: f"{{{name}}}" for name in self.page.names()}  # put in page by page
+        body = body_of(windowed(read.body, window), window, values) if read.body is not None else None
         if read.query is not None:
             return self.query(read.query, params, request, None)
         for at, how in ((request.since, read.since), (request.until, read.until)):
-            if at is not None and how is not None:
+            if at is not None and how is not None and how.param is not None:
                 params[how.param] = bound(at, how.format)
         if request.keys is not None and read.keys is not None:
             params[read.keys["param"]] = read.keys.get("join", ",").join(request.keys)
@@ -103,6 +107,8 @@ class Reader:
         after: str | None = None,
     ) -> tuple[dict[str, Any], Any]:
         fields = _columns(request.fields if request else (), self.spec)
+        if query.kind in ("odata4", "odata2"):
+            return {**params, **odata(query, self.spec, request.fields if request else (), request, by)}, None
         if query.kind == "soql":
             return {**params, query.param: soql(query, self.spec, fields, request, by)}, None
         zone = (self.spec.modified.timezone if self.spec.modified else None) or self.connector.config.timezone
@@ -146,14 +152,52 @@ class Reader:
 
         limit = self.connector.config.limits.concurrency
         with ThreadPoolExecutor(max_workers=max(1, limit), thread_name_prefix="detail") as pool:
-            yield from (found for found in pool.map(one, rows) if found is not None)
+            if detail.batch is not None:
+                parts = [rows[start : start + detail.batch] for start in range(0, len(rows), detail.batch)]
+                for found in pool.map(lambda part: self._several(detail, part, request), parts):
+                    yield from found
+            else:
+                yield from (found for found in pool.map(one, rows) if found is not None)
+
+    def _several(self, detail: Detail, rows: Sequence[Fields], request: Read | None) -> list[Record]:
+        """The whole records of some rows in one request, in their order; those that are gone since are left out."""
+        keys = [text_key(row, tuple(self.spec.key)) for row in rows]
+        body = body_of(detail.body, {"ids": list(keys)}, self.connector.values) if detail.body is not None else None
+        url = self.connector.address(detail, {"ids": ",".join(keys)})
+        answer = self.connector.answered(detail.method, url, body=body, headers=detail.headers)
+        found = {one.key: one for one in (self.record(value, request) for value in records_of(detail.record, answer))}
+        return [found[key] for key in keys if key in found]
 
     def find(self, by: Sequence[Fields], fields: tuple[str, ...] = ()) -> list[list[Record]]:
         """One search a condition."""
         spec = self.spec.find
         if spec is None:
             raise self.trouble("config", "C532", "cannot be searched", "see `connectors describe`")
+        if len(by) > 1 and (name := next(iter(by[0]), None)) and all(list(one) == [name] for one in by):
+            many = spec.by[name].many if name in spec.by else None
+            if many is not None:
+                return self._found_many(name, [one[name] for one in by], many, Read(self.name, fields=(*fields, name)))
         return [self._found(one, Read(self.name, fields=(*fields, *one))) for one in by]
+
+    def _found_many(self, name: str, values: Sequence[Any], many: int, request: Read) -> list[list[Record]]:
+        """Several values of one field in one request."""
+        spec = self.spec.find
+        assert spec is not None
+        hits: list[list[Record]] = [[] for _ in values]
+        for start in range(0, len(values), many):
+            part = values[start : start + many]
+            if any("," in str(value) for value in part):  # a comma would cut one value into two
+                hits[start : start + many] = [self._found({name: value}, request) for value in part]
+                continue
+            given = {spec.by[name].param: ",".join(map(str, part)), **spec.by[name].params}
+            listing = Listing(self.connector, self.name, spec, spec.records, self.page, (given, None), many)
+            rows = [row for page, _ in listing for row in page]
+            records = (
+                list(self._details(rows, request)) if self.spec.detail else [self.record(row, request) for row in rows]
+            )
+            for number, value in enumerate(part, start):
+                hits[number] = [one for one in records if _equal(one.value.get(name), value)]
+        return hits
 
     def _found(self, by: Fields, request: Read) -> list[Record]:
         spec, marker = self.spec.find, self.spec.marker
@@ -185,6 +229,22 @@ class Reader:
             for batch in self.read(Read(self.name, keys=tuple(keys[start : start + 100]), fields=fields, page=200)):
                 found.update((record.key, record) for record in batch.records)
         return {key: found[key] for key in keys if key in found}
+
+
+def windowed(template: Any, window: Mapping[str, Any]) -> Any:
+    """A body without those elements of lists that hold an absent bound of the window."""
+    absent = {f"@{name}" for name, at in window.items() if at is None}
+
+    def holds(value: Any) -> bool:
+        if isinstance(value, dict):
+            return any(map(holds, value.values()))
+        return any(map(holds, value)) if isinstance(value, list) else isinstance(value, str) and value in absent
+
+    if isinstance(template, dict):
+        return {name: windowed(one, window) for name, one in template.items()}
+    if isinstance(template, list):
+        return [windowed(one, window) for one in template if not holds(one)]
+    return template
 
 
 def _texts(query: Mapping[str, Any]) -> dict[str, Any]:

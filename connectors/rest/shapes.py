@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 from urllib.parse import quote
+from xml.sax.saxutils import escape
 from zoneinfo import ZoneInfo
 
 import jmespath
@@ -40,7 +41,9 @@ def search(text: str | None, facts: Mapping[str, JSON]) -> JSON:
 
 
 def filled(text: str, values: Mapping[str, Any], *, path: bool = False) -> str:
-    """Text with `{name}` put in; in paths percent-encoded. Raises ConnectorError C522 for an unknown name."""
+    """Text with `{name}` put in; in paths percent-encoded, in XML escaped. Raises ConnectorError C522 for an unknown name."""
+
+    markup = text.lstrip().startswith("<")
 
     def put(match: re.Match[str]) -> str:
         name = match[1]
@@ -49,7 +52,7 @@ def filled(text: str, values: Mapping[str, Any], *, path: bool = False) -> str:
                 "config", Problem("C522", f"{{{name}}} has no value", None, "give it in the connection")
             )
         value = str(values[name])
-        return quote(value, safe="") if path else value
+        return quote(value, safe="") if path else escape(value) if markup else value
 
     return re.sub(r"\{([A-Za-z_][A-Za-z0-9_.]*)\}", put, text)
 

@@ -21,19 +21,6 @@ queues:
   stewards: {{}}
 """
 
-SCAFFOLDS = {
-    "flow": "flow: {name}\nkind: sync\nentity: client\nsource: {{ connection: files, mapping: files/{base} }}\n"
-            "targets:\n  - {{ connection: warehouse, mapping: warehouse/{base} }}\n",
-    "mapping": "mapping: {name}\nobject: {base}\nentity: client\nfields:\n  name: {{ from: name, transform: [trim] }}\n",
-    "schema": "$schema: https://json-schema.org/draft/2020-12/schema\ntitle: {base}\nx-version: 1.0.0\ntype: object\n"
-              "additionalProperties: false\nrequired: [name]\nproperties:\n  name: {{ type: string, minLength: 1 }}\n",
-    "table": "table: {name}\nkey: code\ncolumns: [code, name]\nrows:\n  - [A, First]\n",
-    "connector": "connector: {name}\nsettings: {{ url: {{ required: true, doc: Address of the API }} }}\nbase: \"{{url}}\"\n"
-                 "auth: {{ kinds: [bearer] }}\nobjects:\n  things:\n    key: id\n    read: {{ get: /things, records: body }}\n",
-    "test": "test: a first case\nmapping: files/clients\ngiven: {{ name: \" Acme \" }}\nexpect: {{ name: Acme }}\n",
-    "indicator": "indicator: {name}\nentity: client\nmeasure: count\n",
-}  # fmt: skip
-
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=".", required=False)
@@ -41,12 +28,16 @@ SCAFFOLDS = {
 @pass_context
 def init(context: Context, folder: Path) -> None:
     """Start a workspace: crosswalk.yaml and the folders that documents live in."""
+    from engine.spec.export import FOLDER, export, modeline
+
     if (folder / "crosswalk.yaml").exists():
         raise UsageError(Problem("X911", "there is a crosswalk.yaml already", None, "name another folder"))
     for name in ("flows", "mappings", "schemas", "connectors", "tests", "data"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     name = folder.resolve().name
-    (folder / "crosswalk.yaml").write_text(STARTER.format(name=name if name.isidentifier() else "workspace"), "utf-8")
+    text_of = modeline("workspace", "") + STARTER.format(name=name if name.isidentifier() else "workspace")
+    (folder / "crosswalk.yaml").write_text(text_of, "utf-8")
+    export(folder / FOLDER)
     (folder / ".gitignore").write_text(".crosswalk/\n", "utf-8")
 
     def text() -> None:
@@ -59,25 +50,43 @@ def init(context: Context, folder: Path) -> None:
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(sorted(SCAFFOLDS)))
+@click.argument("kind", type=click.Choice(("flow", "mapping", "schema", "table", "connector", "test", "indicator")))
 @click.argument("name")
+@click.option("--entity", help="Entity that it is for; the schema that resembles the name otherwise.")
+@click.option("--connection", help="Connection to ask for fields, or that a flow reads.")
+@click.option("--object", help="Object of the connection.")
+@click.option("--mapping", help="Mapping that a flow reads through, or that a test is of.")
 @common
 @pass_context
-def new(context: Context, kind: str, name: str) -> None:
-    """Write a document to start from."""
+def new(context: Context, /, kind: str, name: str, **given: str | None) -> None:
+    """Write a document to start from. A mapping is proposed from both sides' fields, each match with its score.
+
+    \b
+      crosswalk new mapping salesforce/account --connection crm --entity client
+      crosswalk new flow clients --mapping salesforce/account
+    """
+    from engine.cli.scaffold import scaffold
+    from engine.spec.export import modeline
     from engine.spec.load import FOLDERS
 
-    if any(part in ("", ".", "..") for part in name.split("/")):
+    if not all(part.strip(".") and part.isprintable() and "\\" not in part for part in name.split("/")):
         raise UsageError(
             Problem("X900", f"{name!r} is not a name", None, "write letters, digits and hyphens, such as clients")
         )
-    path = context.workspace.folder / FOLDERS[kind] / f"{name}.yaml"
-    if path.exists():
-        raise UsageError(Problem("X911", f"{FOLDERS[kind]}/{name}.yaml is there already", None, "choose another name"))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(SCAFFOLDS[kind].format(name=name, base=name.split("/")[-1]), "utf-8")
     shown = f"{FOLDERS[kind]}/{name}.yaml"
-    context.answer({"written": shown}, lambda: click.echo(f"written: {shown}"))
+    path = context.workspace.folder / shown
+    if path.exists():
+        raise UsageError(Problem("X911", f"{shown} is there already", None, "choose another name"))
+    text, left = scaffold(context.workspace, kind, name, given)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(modeline(kind, shown) + text, "utf-8")
+
+    def say() -> None:
+        click.echo(f"written: {shown}")
+        for one in left:
+            click.echo(f"  to do: {one}")
+
+    context.answer({"written": shown, "todo": left}, say)
 
 
 @click.command()
@@ -85,26 +94,62 @@ def new(context: Context, kind: str, name: str) -> None:
 @common
 @pass_context
 def validate(context: Context, names: tuple[str, ...]) -> int:
-    """Every static check of documents; opens no connection and reads no secret.
+    """Every static check of documents (all, or those named by name or file); opens no connection, reads no secret.
 
     Reports every fault, not just the first, and exits 2 if there are any.
     """
     from engine.compile.workspace import problems_of
     from engine.sdk.errors import SpecError
 
-    problems = problems_of(context.workspace, names)
+    problems = problems_of(context.workspace, [_name_of(one) for one in names])
     if problems:
         found = SpecError(problems)
 
         def text() -> None:
             for problem in problems:
                 click.echo(printable(str(problem)))
-            click.echo(f"{len(problems)} faults", err=True)
+            click.echo(f"{len(problems)} fault{'s' * (len(problems) != 1)}", err=True)
 
         context.answer(as_json(found), text)
         return 2
     context.answer({"errors": []}, lambda: click.echo("every document is sound"))
     return 0
+
+
+def _name_of(given: str) -> str:
+    """A document's `kind/name` from its file, as an editor hands it over; other names as they are."""
+    from engine.spec.load import FOLDERS
+
+    if not given.endswith(".yaml"):
+        return given
+    path = given.removeprefix("./").removesuffix(".yaml")
+    kind = next((kind for kind, folder in FOLDERS.items() if path.startswith(f"{folder}/")), None)
+    return f"{kind}/{path.removeprefix(f'{FOLDERS[kind]}/')}" if kind else given
+
+
+@click.group()
+@common
+def schema() -> None:
+    """JSON Schemas of every kind of document, for editors that complete and check as you type."""
+
+
+@schema.command("export")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), required=False)
+@common
+@pass_context
+def export_schemas(context: Context, folder: Path | None) -> None:
+    """Write one JSON Schema a kind of document; `init` does it, and documents name theirs in their first line.
+
+    \b
+      crosswalk schema export              into .crosswalk/schemas of the workspace
+      crosswalk schema export /tmp/schemas
+    """
+    from engine.spec.export import FOLDER, export
+
+    names = export(folder or context.workspace.folder / FOLDER)
+    shown = folder.as_posix() if folder else FOLDER
+    context.answer({"written": [f"{shown}/{one}" for one in names]},
+                   lambda: click.echo(f"written to {shown}: {', '.join(names)}"))  # fmt: skip
 
 
 @click.command()

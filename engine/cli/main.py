@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "demo": "engine.cli.demo", "sandbox": "engine.cli.demo",
     "init": "engine.cli.author", "new": "engine.cli.author", "validate": "engine.cli.author", "show": "engine.cli.author",
-    "mapping": "engine.cli.preview", "test": "engine.cli.preview",
+    "schema": "engine.cli.author", "mapping": "engine.cli.preview", "test": "engine.cli.preview",
     "plan": "engine.cli.operate", "run": "engine.cli.operate", "runs": "engine.cli.runs",
     "exceptions": "engine.cli.exceptions",
     "links": "engine.cli.records", "trace": "engine.cli.records", "explain": "engine.cli.records",
@@ -157,6 +157,7 @@ SUMMARIES = {
     "new": "Scaffold a flow, mapping, schema, connector or test.",
     "validate": "Every static check; opens no connection.",
     "show": "Print a document as it will really run.",
+    "schema": "JSON Schemas of every kind of document, for editors.",
     "mapping": "Preview a mapping on a record; its field coverage.",
     "test": "Run the workspace's tests.",
     "plan": "What a run would change; writes nothing.",

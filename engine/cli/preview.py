@@ -49,6 +49,9 @@ def preview(context: Context, name: str, record: str | None, file: Path | None, 
 
 
 def _sample(context: Context, name: str, record: str | None, file: Path | None) -> Fields:
+    from engine.compile.mapping import compile_inbound
+    from engine.compile.registry import Registry
+
     document = context.workspace.document("mapping", name)
     if file is not None:
         try:
@@ -64,7 +67,9 @@ def _sample(context: Context, name: str, record: str | None, file: Path | None) 
         )
     connection, _, native = record.partition(":")
     with context.workspace.connector(connection) as connector:
-        rows = connector.get(document.model.object, [native])
+        rows = connector.get(
+            document.model.object, [native], compile_inbound(document, Registry(context.workspace)).reads
+        )
     if native not in rows:
         raise UsageError(
             Problem(

@@ -39,10 +39,11 @@ def reference() -> str:
 
 
 def _models() -> Iterator[tuple[str, type[Config]]]:
+    from engine.sdk import manifest as m
+    from engine.sdk import manifest_jobs as j
+    from engine.sdk import manifest_requests as r
     from engine.sdk.config import Breaker, ConnectionConfig, Limits
-    from engine.sdk.manifest import Manifest, ObjectSpec
     from engine.sdk.manifest_auth import Auth
-    from engine.sdk.manifest_requests import Page
     from engine.spec.indicator import Indicator
     from engine.spec.mapping import FieldRule, Mapping
     from engine.spec.process import ProcessFlow, Step
@@ -57,8 +58,13 @@ def _models() -> Iterator[tuple[str, type[Config]]]:
         ("Workspace", Settings), ("Connection", ConnectionConfig), ("Limits", Limits), ("Breaker", Breaker), ("Mapping", Mapping),
         ("Rule of a mapping", FieldRule), ("Table", Table), ("Sync flow", SyncFlow), ("Source", SyncSource), ("Check", Check),
         ("Collect", Collect), ("Target", Target), ("Guard", Guard), ("Trigger", Trigger), ("Reconcile flow", ReconcileFlow),
-        ("Process flow", ProcessFlow), ("Step", Step), ("Indicator", Indicator), ("Test", TestFile), ("Manifest", Manifest),
-        ("Object of a manifest", ObjectSpec), ("Authentication of a manifest", Auth), ("Paging of a manifest", Page),
+        ("Process flow", ProcessFlow), ("Step", Step), ("Indicator", Indicator), ("Test", TestFile), ("Manifest", m.Manifest),
+        ("Object of a manifest", m.ObjectSpec), ("Authentication of a manifest", Auth), ("Paging of a manifest", r.Page),
+        ("Setting of a manifest", m.Setting), ("Limits of a manifest", m.ManifestLimits), ("Error rule", m.ErrorRule), ("Field", m.FieldSpec),
+        ("Modified field", m.Modified), ("Request", r.Request), ("Read", r.ReadSpec), ("Bound of a window", r.SinceParam), ("Query", r.Query),
+        ("Detail", r.Detail), ("Find", r.FindSpec), ("Searched field", r.FindParam), ("Write", r.WriteSpec), ("Batch", r.BatchSpec),
+        ("Job", j.JobSpec), ("Opening of a job", j.JobOpen), ("Polling of a job", j.JobPoll), ("Results of a job", j.JobResults),
+        ("Deletes", r.Deletes), ("Description", r.Describe), ("Marker", r.Marker), ("Idempotency", m.Idempotency),
     )  # fmt: skip
 
 

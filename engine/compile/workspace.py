@@ -31,7 +31,8 @@ def problems_of(workspace: Workspace, names: Iterable[str] = ()) -> list[Problem
             document = _try(problems, lambda kind=kind, name=name: workspace.document(kind, name))  # type: ignore[misc]
             if document is not None:
                 _check(problems, registry, document)
-    unknown = wanted - {name for kind in KINDS for name in workspace.names(kind)}
+    known = {kind: workspace.names(kind) for kind in KINDS}
+    unknown = wanted - {one for kind, names in known.items() for name in names for one in (name, f"{kind}/{name}")}
     for name in sorted(unknown):
         problems.extend([unknown_name("document", name, [n for kind in KINDS for n in workspace.names(kind)], None)])
     if not wanted:

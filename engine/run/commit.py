@@ -185,6 +185,8 @@ def _exceptions(tx: Tx, session: Session, plan: SyncPlan, items: list[Item]) -> 
             trouble = Trouble("map", problem, "missing_reference", "waiting", reads=tuple(dict.fromkeys(later)))
             troubles.append((trouble, "", "later", None))
         for trouble, target, part, payload in troubles:
+            if trouble.until is not None and (item.key, target, part) in session.overdue:
+                _waited(trouble)
             failures.append(_failure(session, plan, item, trouble, target, part, payload))
         if session.live and item.ended != "redo":
             bad = {(target, part) for _, target, part, _ in troubles}
@@ -195,6 +197,14 @@ def _exceptions(tx: Tx, session: Session, plan: SyncPlan, items: list[Item]) -> 
     if healed:
         exceptions.close(tx, plan.name, healed, f"succeeded in {session.run}")
         session.live -= set(healed)
+
+
+def _waited(trouble: Trouble) -> None:
+    """A wait that is over: a person is to look, and it still goes on by itself should the record arrive."""
+    told = trouble.problem
+    message = f"{told.message}, which did not come in the time that it may wait"
+    trouble.state = "open"
+    trouble.problem = Problem(told.code, message, told.at, "sync that record, or raise `wait_for`")
 
 
 def _failure(

@@ -12,10 +12,12 @@ from engine.compile.rules import LinkSlot, key_text
 from engine.compile.sync import SyncPlan, TargetPlan
 from engine.run.adopt import adopt, changed, compare_with_target, keep_alike
 from engine.run.items import Delivery, Item, Trouble, going
+from engine.run.mapping import patience
 from engine.run.session import Session
 from engine.sdk.errors import Problem
 from engine.sdk.record import Fields, decode_json, fingerprint
 from engine.state import canonical, ledger, links, operations
+from engine.state.store import instant
 
 
 def diff_items(session: Session, plan: SyncPlan, items: list[Item], slots: dict[str, list[LinkSlot]]) -> None:
@@ -173,7 +175,10 @@ def _outward(
         reads = tuple((entity, str(fault[2])) for fault in hard if fault[1] in ("reference", "wait")
                       for entity in fault[3].split(" or "))  # fmt: skip
         waiting = all(fault[1] == "wait" for fault in hard)
-        delivery.trouble = Trouble("map_out", problem, exception_class, "waiting" if waiting else "open", reads=reads)
+        trouble = Trouble("map_out", problem, exception_class, "waiting" if waiting else "open", reads=reads)
+        if waiting:
+            trouble.until = instant(session.now + patience(delivery.target.mapping.model, direction, hard[0][0]))
+        delivery.trouble = trouble
         return
     before = decode_json(delivery.known.fields) if delivery.known else {}
     delivery.before = before

@@ -27,7 +27,7 @@ def preview(workspace: Workspace, name: str, sample: Fields, target: str | None,
         source = _connection(workspace, compiled)
         slots = session.link_slots(direction.slots, source, inward=True)
         canonical, faults = direction.inward(sample, session.env, slots)
-        told = [str(direction.problem(fault)[0]) for fault in faults]
+        told = [str(direction.problem(fault)[0]) for fault in faults if fault[1] != "later"]
         fields = [
             _row(rule.path, rule.reads, rule.at, sample, canonical) for rule in direction.rules if "." not in rule.path
         ]
@@ -68,4 +68,4 @@ def _payload(session: Session, registry: Registry, target: str, record: Fields) 
         rule.path: str(rule.at) for rule in direction.rules
     }
     rows = [{"field": name, "value": value, "at": places.get(name)} for name, value in {**payload, **once}.items()]
-    return rows, [str(direction.problem(fault)[0]) for fault in faults]
+    return rows, [str(direction.problem(fault)[0]) for fault in faults if fault[1] != "later"]

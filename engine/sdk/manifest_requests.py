@@ -56,11 +56,17 @@ class Page(Config):
     after: str | None = None
     """`cap`: the parameter that takes the last key."""
 
+    def names(self) -> list[str]:
+        """The parameters that differ from page to page."""
+        default = {"page": "page", "offset": "offset", "cursor": "cursor", "keyset": "after"}.get(self.kind)
+        return [name for name in (self.param or default, self.size.param if self.size else None) if name is not None]
+
 
 class SinceParam(Config):
-    """How the lower bound of a window is sent."""
+    """How a bound of a window is sent."""
 
-    param: str
+    param: str | None = None
+    """The parameter that takes it; none where the body says `@since` or `@until`."""
     format: Literal["rfc3339", "seconds", "date", "epoch", "epoch_ms", "text"] = "rfc3339"
     """`seconds`: RFC 3339 without fractions."""
 
@@ -75,7 +81,7 @@ class Keyed(Config):
 class Query(Config):
     """A query language instead of parameters."""
 
-    kind: Literal["soql", "suiteql"]
+    kind: Literal["soql", "suiteql", "odata4", "odata2"]
     from_: str = Field(alias="from")
     param: str = "q"
     modified: str | None = None
@@ -118,7 +124,10 @@ class Request(Config):
 
 
 class ReadSpec(Request):
-    """How records are listed."""
+    """How records are listed. In a body, `@since` and `@until` are the window; what holds an absent one is left out."""
+
+    media: Literal["json", "csv", "xml"] = "json"
+    """What the answer is made of; XML becomes nested objects, CSV a list of rows of text."""
 
     records: Expression | Keyed
     since: SinceParam | None = None
@@ -135,6 +144,9 @@ class Detail(Request):
     """The whole record, where lists are thin."""
 
     record: Expression | Keyed
+    """Where the record stands; with `batch`, the list of records."""
+    batch: int | None = Field(None, ge=2, le=1000)
+    """How many are asked for at once: `{ids}` in the address, or `@ids` in the body, are their keys."""
     merge: bool = False
     """The row of the list stays, and what the detail gives is laid over it."""
 
@@ -144,6 +156,8 @@ class FindParam(Config):
 
     param: str
     params: dict[str, str] = {}
+    many: int | None = Field(None, ge=2, le=1000)
+    """How many values one request may hold, joined by commas; the records are told apart by their own value."""
 
 
 class FindSpec(Request):

@@ -36,6 +36,19 @@ def test_the_demo_writes_once_and_one_change_is_one_update_in_each_target(tmp_pa
         assert "Traceback" not in done.stderr
         return done.returncode, done.stdout
 
+    code, told_of = run(
+        "mapping",
+        "preview",
+        "salesforce/account",
+        "--record",
+        "crm:001000000000003AAA",
+        "--to",
+        "netsuite/customer",
+        "--json",
+    )
+    shown = json.loads(told_of)["preview"]
+    assert code == 0 and shown["fields"][0]["canonical"] == "Saffron Foods" and shown["faults"] == []
+    assert {"companyName", "comments"} <= {one["field"] for one in shown["payload"]}
     before = json.loads(run("exceptions", "list", "--json")[1])["exceptions"]
     closed = [one for one in before if one["code"] == "E430" and "closed project P-3" in one["message"]]
     assert closed

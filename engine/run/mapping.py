@@ -22,7 +22,7 @@ def make_items(session: Session, plan: SyncPlan, records: list[Record]) -> list[
     """One Item a record, or one for each element where the mapping says `each`. Two records with one key: see twins."""
     items: list[Item] = []
     for record in records:
-        raw = digest_bytes(record.raw) if record.raw is not None else fingerprint(record.value)
+        raw = digest_bytes(record.raw) if record.raw is not None else fingerprint(record.value)[0]
         items.append(Item(record, record.key, raw))
     return expanded(session, plan.source.mapping, items)
 

@@ -164,6 +164,8 @@ class Outbound(Body):
         if rule.on_null == "error":
             return f"faults.append(({index}, 'null', None, ''))"
         paths = path if isinstance(path, list) else [path]
+        if rule.on_null is None and any(in_list(one) for one in paths):
+            return "pass"  # the list goes whole: an element that leaves it out says the same, and no system refuses it
         if rule.on_null == "clear":
             self.clears.update(paths)
         return "; ".join(self.store(target, one, "None") for one in paths)
@@ -231,7 +233,9 @@ class Outbound(Body):
         kind = {"wait": "wait", "later": "later"}.get(str(rule.on_missing), "reference")
         lines = [f"{found} = links[{slot}][{value}]"]
         if rule.on_missing == "clear":
-            return [*lines, f"{value} = {found}"]
+            path = rule.to or rule.from_
+            empty = "M" if isinstance(path, str) and in_list(path) else "None"
+            return [*lines, f"{value} = {empty} if {found} is None else {found}"]
         return [
             *lines,
             f"if {found} is None: faults.append(({index}, {kind!r}, {value}, {entities!r})); {value} = M",
@@ -324,6 +328,11 @@ class Outbound(Body):
         self.writer.indent()
         self.send(rule, index, place, "rec", value, "out", rule.to or rule.from_)
         self.writer.dedent()
+
+
+def in_list(path: str) -> bool:
+    """Whether a path leads through an element of a list by its number, such as items[0].task.id."""
+    return any(isinstance(step, int) for step in plain_path(path) or ())
 
 
 def exact_pair(factor: Fraction, digits: tuple[int, int] | None) -> bool:

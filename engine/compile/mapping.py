@@ -31,6 +31,9 @@ class Direction:
     alike: Table[str, Table[tuple[type, JSON], JSON]] = field(default_factory=dict)
     """Outbound, by path: system value (with its type) → canonical value, where several system values mean one."""
 
+    tops: Table[str, frozenset[str]] = field(default_factory=dict)
+    """Outbound: canonical field → top-level fields of the system that it is written to."""
+
     def inward(self, record: Fields, env: Any, links: Sequence[LinkSlot]) -> tuple[Fields, list[Fault]]:
         """System → canonical. A surprise in generated code becomes a fault of the rule that it came from."""
         faults: list[Fault] = []
@@ -168,7 +171,7 @@ def compile_outbound(
         ownership=schema.ownership,
         role=role,
     )
-    direction = Direction(body.generate(), body.rules, body.slots, frozenset(body.clears), body.alike)
+    direction = Direction(body.generate(), body.rules, body.slots, frozenset(body.clears), body.alike, body.tops)
     compiled = CompiledMapping(document.name, document, model, None, direction)
     compiled.reads = tuple(sorted(body.paths))
     compiled.uses_clock = "now" in body.unit.called

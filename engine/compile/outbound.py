@@ -31,6 +31,7 @@ class Outbound(Body):
         super().__init__(*args, **kwargs)
         self.info, self.ownership, self.role = info, ownership, role
         self.clears: set[str] = set()
+        self.tops: dict[str, frozenset[str]] = {}
         self.alike: dict[str, dict[tuple[type, Any], Any]] = {}
         self.lists = 0
         self.written: set[tuple[str, str]] = set()
@@ -42,7 +43,10 @@ class Outbound(Body):
         put("out = {}; once = {}")
         for name, rule in self.model.fields.items():
             if rule.from_ is not None or rule.to or rule.fields or rule.each:
+                known, self.paths = self.paths, set()
                 self.told(lambda rule=rule, name=name: self.field(rule, name, ("fields", name), "rec"))  # type: ignore[misc]
+                self.tops[name] = frozenset(path.split(".")[0] for path in self.paths)
+                self.paths |= known
         for name, rule in (self.model.outbound or {}).items():
             self.told(lambda rule=rule, name=name: self.outbound_only(rule, name))  # type: ignore[misc]
         for name, rule in (self.model.per or {}).items():

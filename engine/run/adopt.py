@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from engine.compile.rules import LinkSlot
 from engine.compile.sync import SyncPlan, TargetPlan
-from engine.run.items import Delivery, Item, Trouble
+from engine.run.items import EVERY, Delivery, Item, Trouble
 from engine.run.session import Session
+from engine.run.shared import MISSING, shared_names, three_way
 from engine.sdk.errors import Problem
 from engine.sdk.record import Fields, Record, same
+from engine.state import bases
 
 Pair = tuple[Item, Delivery]
 
@@ -44,6 +48,56 @@ def adopt(session: Session, plan: SyncPlan, target: TargetPlan, pairs: list[Pair
                 adopted.append((item, delivery))
         left = [pair for pair in left if pair[1].kind == "create"]
     return adopted
+
+
+def leave_changed(
+    session: Session, plan: SyncPlan, target: TargetPlan, slots: Sequence[LinkSlot], pairs: list[Pair]
+) -> None:
+    """Shared fields are read before they are overwritten: what the target changed meanwhile is judged by `conflict`."""
+    outbound, names = target.mapping.outbound, shared_names(plan)
+    if outbound is None or not names:
+        return
+    tops = {top: name for name in names for top in outbound.tops.get(name, ())}
+    asked = [(item, one) for item, one in pairs if one.kind == "update" and tops.keys() & one.changes.keys()]
+    found = held_by_target(session, target, [one for _, one in asked])
+    known = bases.get(session.tx, target.connection, [str(item.canonical_id) for item, _ in asked])
+    for item, delivery in asked:
+        record = found.get(delivery.native or "")
+        if record is None:
+            continue
+        base = known.get(str(item.canonical_id), {})
+        image, _, _ = outbound.outward({**item.merged, **base}, session.env, slots, delivery.part)
+        before = {top: image.get(top) if name in base else MISSING for top, name in tops.items()}
+        meanwhile = {
+            top
+            for top in tops.keys() & delivery.changes.keys()
+            if three_way(before[top], record.value.get(top), delivery.payload[top], "stored")[1]
+        }
+        if not meanwhile or _ours_wins(plan, target, item, record):
+            continue
+        if plan.flow.conflict == "quarantine":
+            problem = Problem(
+                "E414", f"{item.key}: {', '.join(sorted(meanwhile))} was changed in {target.name} as well", target.at,
+                "make both sides alike, or say `conflict: owner` or `latest` in the flow",
+            )  # fmt: skip
+            delivery.kind, delivery.trouble = None, Trouble("diff", problem, "conflict")
+            continue
+        delivery.left_out = frozenset(tops[top] for top in meanwhile)
+        delivery.hash = b"\0" * 16  # what was left out is looked at again
+        delivery.changes = {name: value for name, value in delivery.changes.items() if name not in meanwhile}
+        delivery.payload = {**delivery.payload, **{top: record.value.get(top) for top in meanwhile}}
+        if not delivery.changes:
+            delivery.kind, delivery.counted = None, "unchanged"
+
+
+def _ours_wins(plan: SyncPlan, target: TargetPlan, item: Item, record: Record) -> bool:
+    """Whether our value goes over one that the target changed: the same judgement as when that one is read."""
+    if plan.flow.conflict == "owner":
+        general = item.provenance.get(EVERY)
+        return not (general and general[0] == target.role)
+    if plan.flow.conflict == "latest":
+        return bool(record.modified and item.record.modified and record.modified < item.record.modified)
+    return False
 
 
 def _criterion(target: TargetPlan, rule: tuple[str, ...], delivery: Delivery) -> Fields | None:

@@ -9,9 +9,10 @@ from engine.compile.sync import SyncPlan, TargetPlan
 from engine.run.items import Delivery, Item, Trouble
 from engine.run.mapping import snapshot
 from engine.run.session import Session
+from engine.run.shared import moved_bases
 from engine.sdk.errors import Problem
 from engine.sdk.record import digest, encode_json
-from engine.state import canonical, exceptions, inputs, ledger, links, operations, runs
+from engine.state import bases, canonical, exceptions, inputs, ledger, links, operations, runs
 from engine.state.inputs import Seen
 from engine.state.ledger import Delivered
 from engine.state.links import Link
@@ -27,6 +28,7 @@ def commit_items(session: Session, plan: SyncPlan, items: list[Item], cursor: An
         _links(tx, session, plan, items)
         _ledger(tx, session, plan, items)
         _history(tx, session, plan, items, lost)
+        bases.put(tx, moved_bases(plan, [one for one in _kept(items) if str(one.canonical_id) not in lost]))
         _exceptions(tx, session, plan, items)
         _inputs(tx, session, plan, items, lost)
         _wake(tx, session, plan, items)
@@ -148,9 +150,10 @@ def _delivered(item: Item, delivery: Delivery) -> Delivered:
     elif delivery.counted == "deleted":
         state = "deactivated"
     generation = (known.generation if known else 0) + (1 if state == "deleted" else 0)
-    fields = {**(delivery.before if known else {}), **delivery.payload}
+    first = known is None and delivery.counted != "deleted" and not delivery.adopted
+    fields = delivery.encoded if first else encode_json({**(delivery.before if known else {}), **delivery.payload})
     return Delivered(
-        str(item.canonical_id), delivery.part, delivery.hash if state == "delivered" else b"\0" * 16, encode_json(fields),
+        str(item.canonical_id), delivery.part, delivery.hash if state == "delivered" else b"\0" * 16, fields,
         delivery.native, delivery.outcome.version if delivery.outcome else None,
         (known.revision if known else 0) + 1, generation, state,
     )  # fmt: skip
@@ -185,6 +188,8 @@ def _exceptions(tx: Tx, session: Session, plan: SyncPlan, items: list[Item]) -> 
             trouble = Trouble("map", problem, "missing_reference", "waiting", reads=tuple(dict.fromkeys(later)))
             troubles.append((trouble, "", "later", None))
         for trouble, target, part, payload in troubles:
+            if trouble.until is not None and (item.key, target, part) in session.overdue:
+                _waited(trouble)
             failures.append(_failure(session, plan, item, trouble, target, part, payload))
         if session.live and item.ended != "redo":
             bad = {(target, part) for _, target, part, _ in troubles}
@@ -195,6 +200,14 @@ def _exceptions(tx: Tx, session: Session, plan: SyncPlan, items: list[Item]) -> 
     if healed:
         exceptions.close(tx, plan.name, healed, f"succeeded in {session.run}")
         session.live -= set(healed)
+
+
+def _waited(trouble: Trouble) -> None:
+    """A wait that is over: a person is to look, and it still goes on by itself should the record arrive."""
+    told = trouble.problem
+    message = f"{told.message}, which did not come in the time that it may wait"
+    trouble.state = "open"
+    trouble.problem = Problem(told.code, message, told.at, "sync that record, or raise `wait_for`")
 
 
 def _failure(

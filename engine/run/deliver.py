@@ -12,7 +12,7 @@ from engine.run.items import Delivery, Item, Trouble
 from engine.run.session import Session
 from engine.sdk.connector import Operation, Outcome
 from engine.sdk.errors import ConnectorError, Problem
-from engine.sdk.record import digest, encode_json
+from engine.sdk.record import digest, digest_bytes, encode_json
 from engine.state import operations
 from engine.state.store import instant
 
@@ -68,9 +68,9 @@ def op_key(target: TargetPlan, item: Item, delivery: Delivery) -> str:
     revision: Any = known.revision if known else 0
     if delivery.kind == "append":
         revision = item.record.modified or item.raw_hash.hex()
-    parts = [target.connection, target.info.name, item.canonical_id, delivery.part, delivery.kind,
-             known.generation if known else 0, revision]  # fmt: skip
-    return digest(parts).hex()
+    generation = known.generation if known else 0
+    parts = (target.connection, target.info.name, item.canonical_id, delivery.part, delivery.kind, generation, revision)
+    return digest_bytes("\x1f".join(map(str, parts)).encode()).hex()
 
 
 def _intend(

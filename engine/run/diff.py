@@ -10,12 +10,14 @@ from engine.compile.mapping import Direction
 from engine.compile.operators import true
 from engine.compile.rules import LinkSlot, key_text
 from engine.compile.sync import SyncPlan, TargetPlan
-from engine.run.adopt import adopt, changed, compare_with_target, keep_alike
+from engine.run.adopt import adopt, changed, compare_with_target, keep_alike, leave_changed
 from engine.run.items import Delivery, Item, Trouble, going
+from engine.run.mapping import patience
 from engine.run.session import Session
 from engine.sdk.errors import Problem
 from engine.sdk.record import Fields, decode_json, fingerprint
 from engine.state import canonical, ledger, links, operations
+from engine.state.store import instant
 
 
 def diff_items(session: Session, plan: SyncPlan, items: list[Item], slots: dict[str, list[LinkSlot]]) -> None:
@@ -79,7 +81,7 @@ def _for_target(
                 _outward(session, target.mapping.outbound, item, delivery, slots)
                 if delivery.trouble is None:
                     fresh.append((item, delivery))
-    _decide(session, plan, target, fresh)
+    _decide(session, plan, target, slots, fresh)
 
 
 def _onto(
@@ -173,18 +175,24 @@ def _outward(
         reads = tuple((entity, str(fault[2])) for fault in hard if fault[1] in ("reference", "wait")
                       for entity in fault[3].split(" or "))  # fmt: skip
         waiting = all(fault[1] == "wait" for fault in hard)
-        delivery.trouble = Trouble("map_out", problem, exception_class, "waiting" if waiting else "open", reads=reads)
+        trouble = Trouble("map_out", problem, exception_class, "waiting" if waiting else "open", reads=reads)
+        if waiting:
+            trouble.until = instant(session.now + patience(delivery.target.mapping.model, direction, hard[0][0]))
+        delivery.trouble = trouble
         return
     before = decode_json(delivery.known.fields) if delivery.known else {}
     delivery.before = before
     delivery.payload = without_nulls(payload, before, direction.clears)
     delivery.once = without_nulls(once, {}, direction.clears)
-    delivery.hash = fingerprint(delivery.payload)
+    delivery.hash, delivery.encoded = fingerprint(delivery.payload)
 
 
 def without_nulls(payload: Fields, before: Fields, clears: frozenset[str], path: str = "") -> Fields:
     """Null is sent once a value had been delivered, or where the rule says `on_null: clear`; else it is left out."""
-    if not any(value is None or value.__class__ is dict for value in payload.values()):
+    for value in payload.values():
+        if value is None or value.__class__ is dict:
+            break
+    else:
         return payload
     found: Fields = {}
     for name, value in payload.items():
@@ -202,7 +210,9 @@ def without_nulls(payload: Fields, before: Fields, clears: frozenset[str], path:
     return found
 
 
-def _decide(session: Session, plan: SyncPlan, target: TargetPlan, pairs: list[tuple[Item, Delivery]]) -> None:
+def _decide(
+    session: Session, plan: SyncPlan, target: TargetPlan, slots: Sequence[LinkSlot], pairs: list[tuple[Item, Delivery]]
+) -> None:
     """Create, update, or nothing. Records that are linked but were never delivered are compared with what is there."""
     unknown: list[tuple[Item, Delivery]] = []
     for item, delivery in pairs:
@@ -222,6 +232,7 @@ def _decide(session: Session, plan: SyncPlan, target: TargetPlan, pairs: list[tu
     if creating and target.match and target.operation != "create":
         unknown += adopt(session, plan, target, creating)
     compare_with_target(session, target, [pair for pair in unknown if not pair[1].adopted or not pair[1].before])
+    leave_changed(session, plan, target, slots, pairs)
     keep_alike(session, target, [pair for pair in pairs if pair[1].known is not None])
     for _, delivery in pairs:
         if delivery.kind == "create":

@@ -16,6 +16,8 @@ from engine.state.ledger import Delivered
 
 Stage = Literal["read", "map", "merge", "validate", "check", "map_out", "diff", "deliver", "commit"]
 COUNTS = ("created", "updated", "unchanged", "deleted")
+EVERY = "*"
+"""Provenance of all fields that have none of their own."""
 RECORDS = ("read", "quarantined", "waiting", "skipped")
 
 
@@ -47,9 +49,13 @@ class Delivery:
     changes: Fields = field(default_factory=dict)
     before: Fields = field(default_factory=dict)
     hash: bytes = b""
+    encoded: bytes = b""
+    """The payload as JSON, from which the hash was made."""
     native: str | None = None
     known: Delivered | None = None
     adopted: bool = False
+    left_out: frozenset[str] = frozenset()
+    """Shared fields that the target changed meanwhile, and that are not sent."""
     later: tuple[tuple[str, str], ...] = ()
     """Records that it goes out without, and goes out again for once they are known."""
     op_key: str = ""
@@ -79,6 +85,8 @@ class Item:
     provenance: dict[str, Any] = field(default_factory=dict)
     stored: Stored | None = None
     before: Fields | None = None
+    base: Fields = field(default_factory=dict)
+    """Shared fields as the source was last known to have them."""
     changed: bool = True
     fresh_link: bool = False
     later: tuple[tuple[str, str], ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from engine.compile.functions import FunctionFault
-from engine.compile.mapping import CompiledMapping
+from engine.compile.mapping import CompiledMapping, Direction
 from engine.compile.operators import true
 from engine.compile.rules import LinkSlot, key_text
 from engine.compile.sync import SyncPlan
@@ -13,6 +13,7 @@ from engine.run.items import Item, going
 from engine.run.session import Session
 from engine.sdk.errors import Problem
 from engine.sdk.record import Record, digest, digest_bytes, encode_json, fingerprint
+from engine.spec.mapping import Mapping
 from engine.state import inputs, links
 from engine.state.store import instant
 
@@ -21,7 +22,7 @@ def make_items(session: Session, plan: SyncPlan, records: list[Record]) -> list[
     """One Item a record, or one for each element where the mapping says `each`. Two records with one key: see twins."""
     items: list[Item] = []
     for record in records:
-        raw = digest_bytes(record.raw) if record.raw is not None else fingerprint(record.value)
+        raw = digest_bytes(record.raw) if record.raw is not None else fingerprint(record.value)[0]
         items.append(Item(record, record.key, raw))
     return expanded(session, plan.source.mapping, items)
 
@@ -154,14 +155,15 @@ def judge_faults(session: Session, plan: SyncPlan, items: list[Item]) -> None:
         )
         item.stop("map", problem, exception_class, state="waiting" if waiting else "open", reads=reads)
         if waiting and item.trouble is not None:
-            item.trouble.until = instant(session.now + _patience(plan, faults[0][0]))
+            item.trouble.until = instant(session.now + patience(plan.source.mapping.model, direction, faults[0][0]))
 
 
-def _patience(plan: SyncPlan, rule: int) -> timedelta:
-    """How long `on_missing: wait` waits."""
-    direction = plan.source.mapping.inbound
-    assert direction is not None
-    given = plan.source.mapping.model.fields.get(direction.rules[rule].path)
+def patience(model: Mapping, direction: Direction, rule: int) -> timedelta:
+    """How long `on_missing: wait` of a rule waits."""
+    path = direction.rules[rule].path
+    given = next(
+        (rules[path] for rules in (model.fields, model.inbound, model.outbound) if rules and path in rules), None
+    )
     return given.wait_for if given is not None and given.wait_for is not None else timedelta(days=3)
 
 

@@ -10,16 +10,13 @@ from engine.compile.functions import FunctionFault
 from engine.compile.operators import true
 from engine.compile.rules import key_text
 from engine.compile.sync import SyncPlan
-from engine.run.items import Item, going
+from engine.run.items import EVERY, Item, going
 from engine.run.session import Session
+from engine.run.shared import merge_shared, shared_names
 from engine.sdk.errors import Problem
 from engine.sdk.record import JSON, Fields, decode_json, same
 from engine.spec.mapping import Onto
-from engine.state import canonical, links
-
-EVERY = "*"
-"""Provenance of all fields that have none of their own."""
-
+from engine.state import bases, canonical, links
 
 NEIGHBOURS = -3
 """Native ids that differ in their last three characters only get ids that sort side by side."""
@@ -133,10 +130,11 @@ def merge_items(session: Session, plan: SyncPlan, items: list[Item]) -> None:
     """The incoming record onto the stored one, field by field, by owner."""
     live = [item for item in going(items) if item.canonical_id is not None]
     stored = canonical.get(session.tx, plan.schema.entity, [str(item.canonical_id) for item in live])
+    known = bases.get(session.tx, plan.source.connection, stored) if shared_names(plan) else {}
     pending: dict[str, Item] = {}
     for item in live:
         key = str(item.canonical_id)
-        item.stored = stored.get(key)
+        item.stored, item.base = stored.get(key), known.get(key, {})
         if item.stored is not None:
             item.before = decode_json(item.stored.data)
             item.provenance = decode_json(item.stored.provenance)
@@ -167,11 +165,17 @@ def _merge(session: Session, plan: SyncPlan, item: Item) -> None:
     general = item.provenance.get(EVERY)
     for name, value in item.mapped.items():
         given = item.provenance.get(name, general)
-        if not _may_give(session, plan, item, name, role, before, given):
+        holder = _holder(session, plan, name, before)
+        if not _may_give(item, name, role, before, given, holder):
             continue
-        if value is None and name in before and before[name] is not None and given and given[0] != role:
+        if holder == "shared":
+            fresh = merge_shared(plan, item, name, before.get(name), value)
+            if same(before.get(name), fresh):
+                continue
+        elif value is None and name in before and before[name] is not None and given and given[0] != role:
             continue  # null clears only a value that the same role gave
-        fresh = _merged_value(source.mapping.per, name, before.get(name), value)
+        else:
+            fresh = _merged_value(source.mapping.per, name, before.get(name), value)
         if name not in before or not same(before[name], fresh):
             merged[name] = fresh
             changed = True
@@ -180,18 +184,25 @@ def _merge(session: Session, plan: SyncPlan, item: Item) -> None:
     item.merged, item.changed = merged, changed
 
 
-def _may_give(session: Session, plan: SyncPlan, item: Item, name: str, role: str, before: Fields, given: Any) -> bool:
-    """Whether this source may set the field: it owns it, nobody does and it is newer, or the field is empty."""
+UNOWNED = ""
+
+
+def _holder(session: Session, plan: SyncPlan, name: str, before: Fields) -> str | None:
+    """The role that owns a field of this record, `UNOWNED` where the schema names none, None where no stage does."""
     owner = plan.schema.ownership.owners.get(name)
     if owner is None:
-        return _newer(item.record.modified, given)
+        return UNOWNED
     try:
-        holder = owner.of(before, session.env)
+        return owner.of(before, session.env)
     except FunctionFault:
-        holder = None
-    if holder == role or holder == "shared":
-        return True
-    return before.get(name) in (None, "", [], {})
+        return None
+
+
+def _may_give(item: Item, name: str, role: str, before: Fields, given: Any, holder: str | None) -> bool:
+    """Whether this source may set the field: it owns it, nobody does and it is newer, or the field is empty."""
+    if holder == UNOWNED:
+        return _newer(item.record.modified, given)
+    return holder in (role, "shared") or before.get(name) in (None, "", [], {})
 
 
 def _newer(modified: str | None, given: Any) -> bool:

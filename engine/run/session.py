@@ -135,6 +135,7 @@ class Session:
         self.counts = Counts()
         self.seen: dict[str, Seen] | None = None
         self.live: set[tuple[str, str, str]] = set()
+        self.overdue: set[tuple[str, str, str]] = set()
         self.known_links: int | None = None
         self.sent_deletes = 0
         self.sent_updates = 0

@@ -25,6 +25,7 @@ from engine.run.resolve import resolve_in_doubt
 from engine.run.session import Session
 from engine.sdk.record import Record
 from engine.state import exceptions, inputs
+from engine.state.store import instant
 
 Slots = tuple[list[LinkSlot], dict[str, list[LinkSlot]]]
 Read = tuple[list[Record], str | None]
@@ -76,6 +77,7 @@ def prepare(session: Session, plan: SyncPlan) -> tuple[Slots, dict[str, Total]]:
     with session.reading() as tx:
         session.seen = inputs.preload(tx, plan.name)
         session.live = exceptions.live_keys(tx, plan.name)
+        session.overdue = exceptions.overdue(tx, plan.name, instant(session.now)) if session.live else set()
         totals = open_totals(session, plan)
     return (source, targets), totals
 

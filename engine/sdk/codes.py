@@ -115,6 +115,7 @@ CODES: dict[str, str] = {
     "E411": "an element has no key",
     "E412": "two records have one key",
     "E413": "a record matches several, or one that is taken",
+    "E414": "a shared field was changed on both sides",
     "E420": "a record does not fit its schema",
     "E421": "a lifecycle change that cannot be reached",
     "E430": "a check does not hold",

@@ -116,6 +116,14 @@ def live_keys(tx: Tx, flow: str) -> set[tuple[str, str, str]]:
     return {(row[0], row[1], row[2]) for row in rows}
 
 
+def overdue(tx: Tx, flow: str, now: str) -> set[tuple[str, str, str]]:
+    """(key, target, part) of the live exceptions of a flow that waited as long as they may."""
+    rows = tx.rows(
+        f"SELECT key, target, part FROM exceptions WHERE flow = ? AND state IN {LIVE} AND until < ?", (flow, now)
+    )
+    return {(row[0], row[1], row[2]) for row in rows}
+
+
 def close(tx: Tx, flow: str, keys: Iterable[tuple[str, str, str]], how: str) -> None:
     """Close the live exceptions of records that went through: (key, target, part)."""
     now = instant()

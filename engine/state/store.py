@@ -128,7 +128,10 @@ class Tx:
 
 
 class Store:
-    """An open state. Threads may share it; each transaction has a connection of its own."""
+    """An open state. Threads may share it; each transaction has a connection of its own.
+
+    url: as the workspace writes it, without its password.
+    """
 
     def __init__(self, engine: Engine, url: str) -> None:
         self.engine, self.url = engine, url
@@ -153,6 +156,7 @@ class Store:
             raise StateError(
                 Problem("S700", "`state` is not a database URL", None, "write sqlite:///path or postgresql://…")
             ) from None
+        shown = parsed.render_as_string(hide_password=True)
         if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
             path = folder / str(parsed.database)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -166,7 +170,7 @@ class Store:
             raise StateError(Problem("S701", f"no driver for {parsed.drivername} is installed", None, hint)) from None
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _sqlite_settings)
-        store = cls(engine, parsed.render_as_string(hide_password=True))
+        store = cls(engine, shown)
         try:
             if not migrate_later:
                 prepare(store)

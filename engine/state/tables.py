@@ -174,6 +174,16 @@ refs = _table(
     comment="canonical references, for `refresh`",
     in_key=True,
 )
+bases = _table(
+    "bases",
+    Column("canonical_id", Id, primary_key=True),
+    Column("connection", Name, primary_key=True),
+    Column(
+        "fields", LargeBinary, nullable=False, comment="shared fields as the connection was last known to have them"
+    ),
+    comment="what three-way merges start from",
+    in_key=True,
+)
 history = _table(
     "history",
     Column("entity", Name, primary_key=True),

@@ -223,6 +223,45 @@ def test_checks_references_waits_and_their_end(make: Make) -> None:
     assert [case["problem"] for case in cases] == [None, None]
 
 
+WAITED = """test: patience
+flow: people
+given: { src: { people: [{ id: "1", name: Ada, team: t9 }, { id: "2", name: Bo }] } }
+expect_exceptions: [{ key: "1", code: E405, state: waiting }]
+expect_run: { state: succeeded, waiting: 1, quarantined: 0 }
+then:
+  - now: 2026-01-18T11:59:00Z
+    expect_exceptions: [{ key: "1", state: waiting }]
+    expect_run: { state: succeeded }
+  - now: 2026-01-18T12:01:00Z
+    expect_exceptions: [{ key: "1", code: E405, state: open, message: in the time that it may wait }]
+    expect_run: { state: partial }
+  - flow: teams
+    given: { src: { teams: [{ id: t9, name: Blue, open: true }] } }
+    expect_exceptions: [{ key: "1" }]
+  - now: 2026-01-19T12:00:00Z
+    expect_writes: { dw: [{ create: { name: Ada } }] }
+    expect_run: { state: succeeded }
+"""
+
+
+def test_a_wait_that_is_over_needs_a_person_and_still_ends_by_itself(make: Make) -> None:
+    assert told(make, WAITED) == []
+
+
+def test_a_wait_for_a_target_is_over_too(make: Make) -> None:
+    files = {
+        "mappings/src/people.yaml": FILES["mappings/src/people.yaml"].replace("on_missing: wait", "on_missing: quarantine"),
+        "mappings/dw/people.yaml": FILES["mappings/dw/people.yaml"].replace(
+            "outbound: {", "outbound: { team: { from: team, ref: team, on_missing: wait, wait_for: 3d },"),
+    }  # fmt: skip
+    test = WAITED.replace("team: t9 }, {", "team: t1 }, {").replace(
+        "flow: people\n",
+        "flow: people\nlinks: { team: [{ id: red, src: t1 }] }\nrecords: { team: [{ id: red, name: Red, open: true }] }\n",
+    )
+    test = test[: test.index("  - flow: teams")]
+    assert told(make, test, files) == []
+
+
 def test_time_stands_still(make: Make) -> None:
     stamped = FILES["mappings/dw/people.yaml"].replace("outbound: {", "outbound: { stamp: now(),")
     body = given(ADA) + "expect_writes: { dw: [{ create: { stamp: '2026-01-15T12:00:00Z' } }] }\n"

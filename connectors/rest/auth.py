@@ -115,10 +115,8 @@ class Authenticator:
         if self._client is None:
             self._client = self._open_client(url)
         client, data = self._client, urlencode(form).encode()
-        try:
-            answer = client.retried(
-                lambda: self._asked(client.send("POST", url, headers={**_FORM, **headers}, body=data))
-            )
+        try:  # once: whoever needs the token tries again, where that may help
+            answer = self._asked(client.send("POST", url, headers={**_FORM, **headers}, body=data))
         except Unanswered as error:  # what was not answered is the request for a token, not the one it is for
             raise ConnectorError(error.trouble, error.problem, wait=error.wait) from None
         body = answer.body if isinstance(answer.body, dict) else {}

@@ -142,7 +142,8 @@ class RestConnector(Connector[RestConfig]):
         try:
             request = self.manifest.check
             if request is not None:
-                self.answered(request.method, self.address(request, {}), body=request.body, headers=request.headers)
+                url = self.address(request, {})
+                self.answered(request.method, url, body=request.body, headers=request.headers, patient=False)
             else:
                 name = next(iter(self.manifest.objects))
                 next(iter(self.read(Read(name, page=1))), None)
@@ -216,8 +217,9 @@ class RestConnector(Connector[RestConfig]):
         body: JSON = None,
         headers: Mapping[str, str] | None = None,
         media: Media = "json",
+        patient: bool = True,
     ) -> Answer:
-        """A reading request with a good answer; transient trouble is tried again. Raises ConnectorError."""
+        """A reading request with a good answer; transient trouble is tried again, if `patient`. Raises ConnectorError."""
 
         def once() -> Answer:
             answer = self.send(method, url, body=body, headers=headers, media=media)
@@ -234,7 +236,7 @@ class RestConnector(Connector[RestConfig]):
             message = f"connection {self.context.name!r}: {urlsplit(url).path} answered {answer.status}: {told(self.manifest, answer)}"
             raise Refusal(trouble, Problem(code, message, None, "see the system's message"), do, wait)
 
-        return self.client.retried(once)
+        return self.client.retried(once) if patient else once()
 
     def empty(self, answer: Answer) -> bool:
         """Whether a good answer to a list says that there are no records."""

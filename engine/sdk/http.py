@@ -245,15 +245,18 @@ class HttpClient:
 
         A wait beyond the connection's longest backoff, or an open breaker, ends the read instead: the run is parked.
         """
-        backoff = self.config.backoff
+        backoff, before = self.config.backoff, None
         for attempt in range(self.config.retries + 1):
             try:
                 return call()
             except ConnectorError as error:
                 wait = error.wait or 0.0
                 over = wait > backoff.longest.total_seconds() or error.problem.code == "C517"
+                if error.problem.code == "C517" and before is not None:
+                    raise before from None  # why the breaker opened says more than that it did
                 if not error.transient or over or attempt == self.config.retries:
                     raise
+                before = error
                 longest = min(backoff.longest.total_seconds(), backoff.shortest.total_seconds() * 2**attempt)
                 self.budget.sleep(wait + random.uniform(0, longest))  # noqa: S311 - jitter, not a secret
         raise AssertionError("unreachable")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -388,3 +389,23 @@ def test_what_runs_backwards_comes_back(pairs: list[tuple[str, Any]]) -> None:
             if erp is not None:
                 code, _ = bound.give(erp, None, NO)
                 assert bound.back(code, NO) == (erp, "")
+
+
+def test_every_table_of_the_guide_does_what_it_says(make: Make) -> None:
+    text = (Path(__file__).parents[2] / "docs/tables.md").read_text("utf-8")
+    blocks = re.findall(r"```yaml\n(table: (\w+)\n.*?)```", text, re.DOTALL)
+    assert [name for _, name in blocks] == ["terms", "classes", "rates", "countries"]
+    rules = "  code: { from: t, lookup: terms, column: erp }\n  rate: { from: c, lookup: rates, give: rate, at: d }\n"
+    wide = "  region: { lookup: { table: classes, by: { region: r, practice: p }, give: erp } }\n"
+    folder = make({**BASE, **{f"mappings/tables/{name}.yaml": body for body, name in blocks}, **mapping(rules + wide)})
+    workspace = Workspace.open(folder)
+    assert problems_of(workspace) == []
+    record = {"t": "5", "c": "CH", "d": "2023-12-31", "r": "EMEA", "p": "audit"}
+    assert inward(folder, record) == ({"code": "net30", "rate": Decimal("7.7"), "region": "12"}, [])
+    assert inward(folder, {**record, "d": "2024-01-01", "r": "APAC"})[0] == {
+        "code": "net30",
+        "rate": Decimal("8.1"),
+        "region": "19",
+    }
+    assert outward(folder, {"code": "net60"})[0] == {"t": "6"}
+    assert Registry(workspace).table("countries").find("XK", "name") == "Kosovo"

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import venv
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,18 @@ def test_the_demo_writes_once_and_one_change_is_one_update_in_each_target(tmp_pa
         assert "Traceback" not in done.stderr
         return done.returncode, done.stdout
 
+    runs = {one["flow"]: one for one in told["first"]}
+    assert runs["invoices-to-psa"]["created"] == 2, "its amount to the cent, and the invoice that holds it"
+    assert runs["contracts"]["read"] == 16 and runs["project-facts"]["quarantined"] > 0
+    billed = {
+        row["user_invoice_number"]: row
+        for row in json.loads(run("sandbox", "list", "kantata", "invoices", "--json")[1])["records"]
+    }
+    owed = {
+        row["tranId"]: row for row in json.loads(run("sandbox", "list", "netsuite", "invoice", "--json")[1])["records"]
+    }
+    assert Decimal(billed["INV-0010"]["total_in_cents"]) == 100 * Decimal(str(owed["INV-0010"]["total"]))
+    assert "INV-0011" not in billed, "an invoice in yen of a project in euros waits for a person"
     code, told_of = run(
         "mapping",
         "preview",
@@ -50,6 +63,14 @@ def test_the_demo_writes_once_and_one_change_is_one_update_in_each_target(tmp_pa
     assert code == 0 and shown["fields"][0]["canonical"] == "Saffron Foods" and shown["faults"] == []
     assert {"companyName", "comments"} <= {one["field"] for one in shown["payload"]}
     before = json.loads(run("exceptions", "list", "--json")[1])["exceptions"]
+    for what in (
+        "has no contract to bill by",
+        "is not signed",
+        "has no legal entity",
+        "closed project",
+        "is in JPY, its project",
+    ):
+        assert any(one["code"] == "E430" and what in one["message"] for one in before), what
     closed = [one for one in before if one["code"] == "E430" and "closed project P-3" in one["message"]]
     assert closed
     assert run("sandbox", "edit", "kantata", "workspaces", "3", '{"status": {"key": "active"}}')[0] == 0

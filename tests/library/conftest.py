@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from connectors.sandbox import Sandbox, start
+from engine.compile.mapping import compile_inbound
 from engine.run.runner import Runner
-from engine.run.session import Options
+from engine.run.session import Connectors, Options, Session
 from engine.sdk.record import Fields, decode_json
 from engine.spec.workspace import Workspace
 from engine.state import canonical, exceptions, links
@@ -67,6 +68,11 @@ class House:
         with self.runner.store.read() as tx:
             return sorted((row.code, row.key) for row in exceptions.listed(tx, flow=f"in/{mapping}", limit=5000))
 
+    def told(self, flow: str) -> list[str]:
+        """What the open exceptions of a flow say."""
+        with self.runner.store.read() as tx:
+            return [row.message for row in exceptions.listed(tx, flow=flow)]
+
     def id_of(self, entity: str, connection: str, native: str, object: str | None = None) -> str:
         """The canonical id of a native record."""
         with self.runner.store.read() as tx:
@@ -78,6 +84,23 @@ class House:
         with self.runner.store.read() as tx:
             (link,) = links.by_canonical(tx, connection, entity, [id], object)[id]
         return link.native_id
+
+    def mapped_back(self, mapping: str, native: str) -> Fields:
+        """A record as its system holds it now, read through the connector and mapped in; nothing is kept of it."""
+        document, connection = self.workspace.document("mapping", mapping), CONNECTIONS[mapping.split("/")[0]]
+        registry = self.runner.registry()
+        compiled = compile_inbound(document, registry)
+        session = Session(self.workspace, self.runner.store, registry, Connectors(self.workspace), "back", Options())
+        assert compiled.inbound is not None
+        try:
+            with session.reading():
+                found = session.connectors[connection].get(compiled.model.object or "", [native], compiled.reads)
+                slots = session.link_slots(compiled.inbound.slots, connection, inward=True)
+                canonical_form, faults = compiled.inbound.inward(found[native].value, session.env, slots)
+        finally:
+            session.connectors.close()
+        assert faults == []
+        return canonical_form
 
 
 @pytest.fixture(scope="session")

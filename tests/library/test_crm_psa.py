@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from engine.sdk.record import Fields
+from engine.sdk.record import Fields, encode_json, same
 from engine.spec.source import read_yaml
-from tests.library.conftest import House
+from tests.library.conftest import CONNECTIONS, FLOW, House
 
 HERE = Path(__file__).parent
 READS: dict[str, dict[str, Any]] = read_yaml((HERE / "reads.yaml").read_bytes(), "reads.yaml")[0]
+WRITES: dict[str, Fields] = read_yaml((HERE / "writes.yaml").read_bytes(), "writes.yaml")[0]
 WRITE_ONLY = {"kantata/account_invitation", "kantata/invoice_amount", "kantata/external_payment"}
 
 
@@ -106,3 +107,66 @@ def test_a_person_has_skills_by_name_and_a_role(full: House) -> None:
     assert one(full, "labour-category", id=person["labour_category"])["name"] == "Architect"
     assert one(full, "resource", id=full.id_of("resource", "psa", "24"))["status"] == "left"
     assert one(full, "resource", id=full.id_of("resource", "psa", "9"))["email"] is None
+
+
+def resolved(house: House, value: Any) -> Any:
+    """A given value with the ids that its references stand for."""
+    if isinstance(value, str) and value.startswith("@"):
+        entity, connection, native = value[1:].split(" ")
+        return house.id_of(entity, connection, native)
+    return value
+
+
+@pytest.mark.parametrize("mapping", WRITES)
+def test_what_a_mapping_writes_reads_back_equal(full: House, mapping: str) -> None:
+    given = {name: resolved(full, value) for name, value in WRITES[mapping].items()}
+    model, connection = full.workspace.document("mapping", mapping).model, CONNECTIONS[mapping.split("/")[0]]
+    name = mapping.replace("/", "_")
+    (full.workspace.folder / f"given/{name}.ndjson").write_bytes(encode_json({"id": name, **given}) + b"\n")
+    fields = "".join(f"  {one}: {one}\n" for one in given)
+    full.write(
+        f"mappings/given/{name}.yaml",
+        f"mapping: given/{name}\nobject: {name}\nentity: {model.entity}\nfields:\n{fields}",
+    )
+    flow = FLOW.format(flow=f"out/{name}", entity=model.entity, connection="given", mapping=f"given/{name}")
+    full.write(
+        f"flows/out/{name}.yaml", f"{flow}targets: [{{ connection: {connection}, mapping: {mapping}, match: [] }}]\n"
+    )
+    run = full.run(f"out/{name}")
+    assert (run["state"], run["created"], run["error"]) == ("succeeded", 1, None), full.told(f"out/{name}")
+    again = full.run(f"out/{name}")
+    assert (again["created"], again["updated"]) == (0, 0)
+    if mapping not in WRITE_ONLY:
+        (record,) = [one for one in full.records(model.entity) if same({**one, **given}, one)]
+        found = full.mapped_back(mapping, full.native_of(model.entity, connection, record["id"], model.object))
+        wrong = {one: (value, found.get(one)) for one, value in given.items() if not same(value, found.get(one))}
+        assert wrong == {}
+
+
+def test_an_invoice_reaches_the_psa_to_the_cent_and_its_payment_settles_it(full: House) -> None:
+    project = full.id_of("project", "psa", "2")
+    invoice = {"id": "i", "number": "INV-77", "project": project, "issue_date": "2026-11-10", "due_date": "2026-12-10",
+               "currency": "EUR", "total": {"amount": Decimal("12345.67"), "currency": "EUR"}, "status": "issued"}  # fmt: skip
+    for name, entity, record, targets in (
+        ("invoices", "invoice", invoice, ("kantata/invoice_amount", "kantata/invoice")),
+        ("payments", "payment", {"id": "p", "number": "PAY-1", "invoices": ["later"], "status": "received"}, ("kantata/external_payment",)),
+    ):  # fmt: skip
+        if name == "payments":
+            record["invoices"] = [{"invoice": one(full, "invoice", number="INV-77")["id"]}]
+        (full.workspace.folder / f"given/{name}.ndjson").write_bytes(encode_json(record) + b"\n")
+        fields = "".join(f"  {field}: {field}\n" for field in record if field != "id")
+        full.write(
+            f"mappings/given/{name}.yaml", f"mapping: given/{name}\nobject: {name}\nentity: {entity}\nfields:\n{fields}"
+        )
+        flow = FLOW.format(flow=f"out/{name}", entity=entity, connection="given", mapping=f"given/{name}")
+        where = "".join(
+            f"  - {{ connection: psa, mapping: {target}, name: t{number}, match: [] }}\n"
+            for number, target in enumerate(targets)
+        )
+        full.write(f"flows/out/{name}.yaml", f"{flow}targets:\n{where}")
+        while (run := full.run(f"out/{name}"))["created"]:
+            assert run["error"] is None and run["quarantined"] == 0
+    (found,) = [row for row in full.sandbox.all("kantata", "invoices") if row["user_invoice_number"] == "INV-77"]
+    assert found["total_in_cents"] == 1_234_567 and found["status"] == "paid" and found["balance_in_cents"] == 0
+    (payment,) = full.sandbox.all("kantata", "external_payments")
+    assert payment["amount_in_cents"] == 1_234_567 and payment["message"] == "Payment PAY-1"

@@ -369,3 +369,26 @@ def test_a_missing_credential_is_named(connect: Connect, serve: Serve, kind: str
     auth = f'{{ kinds: [{kind}], token_url: "{{url}}/token" }}'
     with pytest.raises(ConnectorError, match=f"C520.*auth.{missing}"):
         keys(connect(THINGS.replace("AUTH", auth), url=serve(Tokens()).url))
+
+
+def test_a_read_without_tokens_asks_as_often_as_it_may_and_a_check_once(connect: Connect, serve: Serve) -> None:
+    tokens = Tokens()
+    tokens.replies = [Reply(503, {"error": "busy"})] * 99
+    text = THINGS.replace("AUTH", CREDENTIALS) + "check: { get: /me }\n"
+    connector = connect(text, url=serve(tokens).url, auth=CLIENT, retries=3)
+    with pytest.raises(ConnectorError, match="C521.*busy"):
+        keys(connector)
+    assert len(tokens.asked) == 4
+    (finding,) = connector.check()
+    assert not finding.ok and "busy" in finding.what and len(tokens.asked) == 5
+
+
+def test_why_the_breaker_opened_is_told_by_the_call_that_opened_it(connect: Connect) -> None:
+    manifest = (
+        'connector: x\nbase: "http://127.0.0.1:9"\nobjects: { things: { read: { get: /things, records: body } } }\n'
+    )
+    connector = connect(manifest, retries=9, breaker={"of": 4})
+    with pytest.raises(ConnectorError, match="C510"):
+        keys(connector)
+    with pytest.raises(ConnectorError, match="C517"):
+        keys(connector)

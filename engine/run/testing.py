@@ -10,6 +10,7 @@ from typing import Any
 from engine.compile.functions import FunctionFault
 from engine.compile.mapping import Direction, compile_inbound, compile_outbound
 from engine.compile.operators import true
+from engine.compile.rules import Fault as RuleFault
 from engine.run.fixture import Fixture
 from engine.run.items import merge_fields
 from engine.run.rehearsal import START, Rehearsal
@@ -75,6 +76,11 @@ def _judged(
         return [], "\n".join(map(str, error.problems))
 
 
+def told_of(direction: Direction, faults: Iterable[RuleFault]) -> list[Fault]:
+    """Faults with their fields; what `on_missing: later` goes on without is none."""
+    return [(direction.rules[one[0]].path, direction.problem(one)[0]) for one in faults if one[1] != "later"]
+
+
 class MappingCase:
     """One case of a mapping's test."""
 
@@ -124,7 +130,7 @@ class MappingCase:
 
     def _one_inward(self, direction: Direction, element: Fields) -> tuple[Fields, list[Fault]]:
         found, faults = direction.inward(element, self.env, self._slots(direction, inward=True))
-        told = [(direction.rules[fault[0]].path, direction.problem(fault)[0]) for fault in faults]
+        told = told_of(direction, faults)
         if not told:
             schema = self.registry.schema(self.mapping.model.entity)
             rules = inward_rules(direction)
@@ -152,8 +158,7 @@ class MappingCase:
         payload, once, faults = outward.outward({"id": "test", **first}, self.env, slots)
         back = merge_fields(merge_fields(self.case.given, payload), once)
         again, more = inward.inward(back, self.env, self._slots(inward, inward=True))
-        for fault, direction in [(one, outward) for one in faults] + [(one, inward) for one in more]:
-            problem = direction.problem(fault)[0]
+        for _, problem in [*told_of(outward, faults), *told_of(inward, more)]:
             return [Difference("the way back", "no fault", problem.message, at, problem.at)]
         rules = inward_rules(inward)
         self._prove("inbound", inward, first)
@@ -169,7 +174,7 @@ class MappingCase:
         assert direction is not None
         given = self.fixture.renamed(self.mapping.model.entity, {"id": "test", **self.case.given})
         payload, once, faults = direction.outward(given, self.env, self._slots(direction, inward=False))
-        told = [(direction.rules[fault[0]].path, direction.problem(fault)[0]) for fault in faults]
+        told = told_of(direction, faults)
         return self._verdict(merge_fields(payload, once), told, direction)
 
     # ------------------------------------------------------------------ what was expected

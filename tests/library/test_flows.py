@@ -27,3 +27,8 @@ def test_every_case_of_a_flow_holds(name: str) -> None:
 
 def test_the_tests_themselves_are_sound() -> None:
     assert problems_of(Workspace.open(FOLDER)) == []
+
+
+def test_every_flow_of_the_library_has_a_test() -> None:
+    workspace = Workspace.open(FOLDER)
+    assert {name for name in workspace.names("flow") if name not in NAMES} == set()

@@ -82,6 +82,7 @@ def add(context: Context, entity: str, object: str, native: str, canonical_id: s
             standing = conflicts[0].standing
             raise UsageError(Problem("X909", f"{standing.connection}:{standing.native_id} is linked to {standing.canonical_id}",
                                      None, "remove that link first"))  # fmt: skip
+        operations.decide(tx, canonical_id, "", "confirmed", where=(connection, object), native=native_id)
         audit.append(tx, context.actor, "links add", f"{native} = {canonical_id}")
     context.answer({"added": native}, lambda: click.echo("added"))
 

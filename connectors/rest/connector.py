@@ -166,6 +166,7 @@ class RestConnector(Connector[RestConfig]):
             modified_type=spec.modified.type if spec.modified else "instant", ordered=spec.ordered,
             operations=frozenset(operations), partial=spec.partial, write_class=spec.class_,
             late=spec.late.total_seconds(), index=spec.index.total_seconds(),
+            key_life=spec.idempotency.life.total_seconds() if spec.idempotency else 0.0,
             marker=spec.marker.field if spec.marker else None,
             matches=tuple(spec.find.by) if spec.find and spec.find.by else None,
             tombstones=spec.deletes.kind != "none", max_batch=max(batches) if batches else 200,

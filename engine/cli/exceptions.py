@@ -12,7 +12,7 @@ from engine.cli.masks import EVERYTHING, in_system, masked, sensitive
 from engine.cli.operate import exit_code, options_of, progress, show_runs
 from engine.sdk.errors import CrosswalkError, Problem, UsageError
 from engine.sdk.record import Fields, decode_json
-from engine.state import audit
+from engine.state import audit, operations
 from engine.state import exceptions as state
 
 
@@ -187,6 +187,8 @@ def replay(context: Context, ids: tuple[str, ...], flow: str | None) -> int:
     with context.store.begin("replay") as tx:
         state.set_state(tx, [row.id for row in rows], "due")
         for row in rows:
+            if row.id in ids and row.exception_class == "in_doubt":  # by name only: it is sent a second time
+                operations.decide(tx, str(row.canonical_id), row.part, "dropped", where=(row.flow, row.target))
             audit.append(tx, context.actor, "exceptions replay", row.id)
     runner = context.runner(progress)
     told = [
@@ -209,5 +211,6 @@ def discard(context: Context, ids: tuple[str, ...], because: str) -> None:
     with context.store.begin("discard") as tx:
         state.set_state(tx, [row.id for row in rows], "discarded", because)
         for row in rows:
+            operations.decide(tx, str(row.canonical_id), row.part, "dropped", where=(row.flow, row.target))
             audit.append(tx, context.actor, "exceptions discard", row.id, {"because": because})
     context.answer({"discarded": list(ids)}, lambda: click.echo(f"{len(ids)} discarded"))

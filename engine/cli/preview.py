@@ -8,6 +8,7 @@ import click
 
 from engine.cli.answer import inline, printable
 from engine.cli.main import Context, common, pass_context
+from engine.cli.masks import EVERYTHING, MASK, in_system, sensitive
 from engine.sdk.errors import Position, Problem, UsageError
 from engine.sdk.record import Fields, decode_json
 
@@ -34,6 +35,7 @@ def preview(context: Context, name: str, record: str | None, file: Path | None, 
     from engine.run.preview import preview as make
 
     told = make(context.workspace, name, _sample(context, name, record, file), target, context.store)
+    _mask(context, name, target, told)
 
     def text() -> None:
         for row in told["fields"]:
@@ -46,6 +48,21 @@ def preview(context: Context, name: str, record: str | None, file: Path | None, 
 
     context.answer({"preview": told}, text)
     return 3 if told["faults"] else 0
+
+
+def _mask(context: Context, name: str, target: str | None, told: Fields) -> None:
+    """Sensitive values are not shown; that there is one is."""
+    workspace = context.workspace
+    hidden = sensitive(workspace, workspace.document("mapping", name).model.entity)
+    for row in told["fields"]:
+        if row["field"] in hidden:
+            row["source"], row["canonical"] = (
+                MASK if one is not None else None for one in (row["source"], row["canonical"])
+            )
+    payload = in_system(workspace, target, hidden) if target else frozenset()
+    for row in told["payload"]:
+        if row["value"] is not None and (row["field"].split(".")[0] in payload or payload == EVERYTHING):
+            row["value"] = MASK
 
 
 def _sample(context: Context, name: str, record: str | None, file: Path | None) -> Fields:

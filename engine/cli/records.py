@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
-from engine.cli.answer import printable
+from engine.cli.answer import inline, plain, printable
 from engine.cli.main import Context, common, pass_context
+from engine.cli.masks import MASK, sensitive
 from engine.sdk.errors import Problem, UsageError
 from engine.sdk.record import Fields, decode_json
 from engine.state import audit, canonical, ledger, operations
@@ -81,6 +82,7 @@ def add(context: Context, entity: str, object: str, native: str, canonical_id: s
             standing = conflicts[0].standing
             raise UsageError(Problem("X909", f"{standing.connection}:{standing.native_id} is linked to {standing.canonical_id}",
                                      None, "remove that link first"))  # fmt: skip
+        operations.decide(tx, canonical_id, "", "confirmed", where=(connection, object), native=native_id)
         audit.append(tx, context.actor, "links add", f"{native} = {canonical_id}")
     context.answer({"added": native}, lambda: click.echo("added"))
 
@@ -129,11 +131,15 @@ def trace(context: Context, record: str) -> None:
             "writes": [dict(zip(("at", "connection", "object", "kind", "state", "native_id", "run"), row, strict=True))
                        for row in operations.of_record(tx, id)],
             "exceptions": [
-                {"id": row[0], "flow": row[1], "code": row[2], "message": row[3], "state": row[4]}
-                for row in tx.rows("SELECT id, flow, code, message, state FROM exceptions WHERE canonical_id = ? "
+                {"id": row[0], "flow": row[1], "code": row[2], "message": row[3], "state": row[4], "opened_at": row[5]}
+                for row in tx.rows("SELECT id, flow, code, message, state, opened_at FROM exceptions WHERE canonical_id = ? "
                                    "ORDER BY opened_at", (id,))
             ],
         }  # fmt: skip
+    hidden = sensitive(context.workspace, entity)
+    for one in told["history"]:
+        if one["field"] in hidden:
+            one["old"], one["new"] = (MASK if value is not None else None for value in (one["old"], one["new"]))
     context.answer({"trace": told}, lambda: _show_trace(told))
 
 
@@ -142,17 +148,24 @@ def _decoded(data: Any) -> Any:
 
 
 def _show_trace(told: Fields) -> None:
-    click.echo(f"{told['entity']} {told['record']} (version {told['version']})")
+    """Where it is and what each target has, then everything that happened to it in order of time."""
+    state = "deleted" if told["deleted"] else f"version {told['version']}" if told["version"] else "not stored yet"
+    click.echo(f"{told['entity']} {told['record']} ({state})")
+    sent = {(one["connection"], one["object"], one["native_id"]): one for one in told["deliveries"]}
     for one in told["links"]:
-        click.echo(f"  is    {one['connection']}:{printable(one['native_id'])} {one['object']} ({one['state']})")
-    for one in told["deliveries"]:
-        click.echo(
-            f"  sent  {one['connection']} {one['object']} {one['native_id']} ×{one['deliveries']} ({one['state']})"
-        )
-    for one in told["history"]:
-        click.echo(f"  {one['at']}  {one['field']}: {one['old']} → {one['new']} (from {one['source']})")
-    for one in told["exceptions"]:
-        click.echo(f"  {one['state']} {one['code']} {one['flow']}: {printable(one['message'])}")
+        delivery = sent.get((one["connection"], one["object"], one["native_id"]))
+        times = f", sent {delivery['deliveries']} times, {delivery['state']}" if delivery else ""
+        click.echo(printable(f"  is {one['connection']}:{one['native_id']}  {one['object']} ({one['state']}{times})"))
+    events = [(one["at"], f"{one['field']}: {plain(one['old'])} → {plain(one['new'])}  (from {one['source']}, run {one['run']})")
+              for one in told["history"]]  # fmt: skip
+    events += [(one["at"], f"{one['kind']} in {one['connection']} {one['object']}: {one['state']}  (run {one['run']})")
+               for one in told["writes"]]  # fmt: skip
+    events += [
+        (one["opened_at"], f"{one['code']} {one['message']}  ({one['id']}, {one['state']})")
+        for one in told["exceptions"]
+    ]
+    for at, what in sorted(events):
+        click.echo(printable(f"  {at}  {what}"))
 
 
 @click.command()
@@ -167,6 +180,9 @@ def explain(context: Context, path: str) -> None:
     with context.store.read() as tx:
         entity, id = record_id(context, tx, record)
         stored = canonical.get(tx, entity, [id]).get(id)
+        since = tx.one("SELECT run, changed_at FROM canonical WHERE entity = ? AND id = ?", (entity, id))
+        known = state.of_record(tx, id)
+        history = [one for one in canonical.history_of(tx, id) if one[0] == name]
     data = decode_json(stored.data) if stored else {}
     schema = context.workspace.document("schema", entity)
     properties = schema.data.get("properties", {})
@@ -179,13 +195,23 @@ def explain(context: Context, path: str) -> None:
     masked = "x-sensitive" in properties[name]
     value = "••••" if masked and data.get(name) is not None else data.get(name)
     rules = _rules(context, entity, name, connection)
+    sources = [
+        f"{one.connection}:{one.native_id}" for one in known if one.connection == connection and one.state == "live"
+    ]
+    run, changed = (history[-1][5], history[-1][3]) if history else since or (None, None)
     told = {"record": id, "field": name, "value": value, "known": name in data, "role": role, "connection": connection,
-            "version": version, "owner": properties[name].get("x-owner"), "rules": rules}  # fmt: skip
+            "version": version, "source_records": sources, "run": run, "changed_at": changed,
+            "exact_run": bool(history), "owner": properties[name].get("x-owner"), "rules": rules}  # fmt: skip
 
     def text() -> None:
-        click.echo(f"{name} = {printable(str(value))}" if told["known"] else f"{name} has no value yet")
+        click.echo(f"{name} = {inline(value, width=400)}" if told["known"] else f"{name} has no value yet")
         if role:
-            click.echo(f"  from {connection} (role {role}), version {version or 'unknown'}")
+            click.echo(
+                printable(f"  from {', '.join(sources) or connection} (role {role}), version {version or 'unknown'}")
+            )
+        if run:
+            what = "the field changed in" if history else "the record changed last in"
+            click.echo(f"  {what} run {run} at {changed}")
         click.echo(f"  owner: {told['owner'] or 'none: the latest version wins'}")
         for rule in rules:
             click.echo(f"  rule: {rule['at']}  {rule['reads']}")

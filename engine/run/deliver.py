@@ -49,7 +49,7 @@ def _send(session: Session, plan: SyncPlan, target: TargetPlan, pairs: list[Pair
         again: list[Pair] = []
         for item, delivery in pairs:
             outcome = outcomes[delivery.op_key]
-            retry = outcome.state == "retry" or (outcome.state == "in_doubt" and target.info.write_class == "A")
+            retry = outcome.state == "retry" or (outcome.state == "in_doubt" and target.info.write_class in "AB")
             if retry and attempt < connector.config.retries and not session.cancelled.is_set():
                 again.append((item, delivery))
             else:
@@ -158,6 +158,14 @@ def _pause(backoff: Any, attempt: int, wanted: float) -> None:
     time.sleep(max(wanted, random.uniform(0, longest)))  # noqa: S311 - jitter, not a secret
 
 
+def in_doubt_hint(target: TargetPlan, id: str) -> str:
+    """What a person is to look for, and the three ways to decide."""
+    return (
+        f"look for {id} in {target.info.name} of {target.name}; adopt it with `links add`, send it again with "
+        "`exceptions replay`, or drop it with `exceptions discard`"
+    )
+
+
 def _conclude(target: TargetPlan, item: Item, delivery: Delivery, outcome: Outcome) -> None:
     """What an outcome means for the delivery."""
     delivery.outcome = outcome
@@ -197,14 +205,14 @@ def _conclude(target: TargetPlan, item: Item, delivery: Delivery, outcome: Outco
         "in_doubt": (
             "E455",
             f"{key}: whether {name} has it is not known: {reason}",
-            f"look for {item.canonical_id} in {target.info.name} of {name}; adopt it with `links add`, or replay",
+            in_doubt_hint(target, str(item.canonical_id)),
             "in_doubt",
         ),
     }
     code, message, hint, exception_class = ends_badly[state]
     if given is not None and given.code == "E451":
         code = given.code
-    waiting = state == "retry" or (state == "in_doubt" and target.info.write_class in ("A", "C"))
+    waiting = state == "retry" or (state == "in_doubt" and target.info.write_class != "D")
     delivery.trouble = Trouble(
         "deliver", Problem(code, message, place, hint), exception_class, "waiting" if waiting else "open"
     )

@@ -11,6 +11,7 @@ from engine.compile.operators import true
 from engine.compile.rules import LinkSlot, key_text
 from engine.compile.sync import SyncPlan, TargetPlan
 from engine.run.adopt import adopt, changed, compare_with_target, keep_alike, leave_changed
+from engine.run.deliver import in_doubt_hint
 from engine.run.items import Delivery, Item, Trouble, going
 from engine.run.mapping import patience
 from engine.run.session import Session
@@ -68,7 +69,7 @@ def _for_target(
             delivery.native = link.native_id if link and link.state == "live" else None
             item.deliveries.append(delivery)
             if (id_, part) in busy:
-                _wait_for_open(delivery, busy[id_, part])
+                _wait_for_open(item, delivery, busy[id_, part])
             elif onto is not None and (item.deleted or not wanted):
                 item.deliveries.pop()  # the record is another's: it only stops adding to it
             elif id_ in troubles:
@@ -137,10 +138,16 @@ def _parts(target: TargetPlan, item: Item) -> list[str]:
     return [part for part in (key_text(one) for one in item.merged.get(per) or ()) if part]
 
 
-def _wait_for_open(delivery: Delivery, other: operations.Open) -> None:
-    """Another write of this record has no known end: it comes first."""
+def _wait_for_open(item: Item, delivery: Delivery, other: operations.Open) -> None:
+    """Another write of this record has no known end: it comes first. Where nothing can be asked, a person decides."""
+    target = delivery.target
+    if target.info.write_class == "D":
+        problem = Problem("E455", f"{item.key}: whether {target.name} has it is not known: its {other.kind} had no answer",
+                          target.mapping.document.at(), in_doubt_hint(target, str(item.canonical_id)))  # fmt: skip
+        delivery.trouble = Trouble("deliver", problem, "in_doubt")
+        return
     problem = Problem(
-        "E441", f"an earlier {other.kind} of it has no known outcome yet", delivery.target.at,
+        "E441", f"an earlier {other.kind} of it has no known outcome yet", target.at,
         "the next run looks for it and goes on",
     )  # fmt: skip
     delivery.trouble = Trouble("deliver", problem, "in_doubt", "waiting")

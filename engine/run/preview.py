@@ -28,9 +28,16 @@ def preview(workspace: Workspace, name: str, sample: Fields, target: str | None,
         slots = session.link_slots(direction.slots, source, inward=True)
         canonical, faults = direction.inward(sample, session.env, slots)
         told = [str(direction.problem(fault)[0]) for fault in faults if fault[1] != "later"]
+        model, document = compiled.model, compiled.document
+        tops = {
+            (name, document.at(section, name))
+            for section in ("fields", "inbound")
+            for name in getattr(model, section) or {}
+        }
         fields = [
-            _row(rule.path, rule.reads, rule.at, sample, canonical) for rule in direction.rules if "." not in rule.path
-        ]
+            _row(rule.path, rule.reads, rule.at, sample, canonical)
+            for rule in direction.rules if (rule.path, rule.at) in tops
+        ]  # fmt: skip
         payload: list[Fields] = []
         if target is not None:
             record = {

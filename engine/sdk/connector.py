@@ -55,6 +55,7 @@ class ObjectInfo:
     come in order of (modified, key), so the cursor may move batch by batch. operations: what `write` takes,
     beside `read` and `find`. partial: updates may hold only what changed. write_class, late, index: DELIVERY
     classes A–D and the seconds within which the system finishes late commits and indexes them.
+    key_life: seconds for which the system remembers an idempotency key (class B).
     marker: field that keeps Crosswalk's mark. matches: fields that `find` can search by (None: any).
     tombstones: `read(deletes=True)` reports deleted records.
     """
@@ -70,6 +71,7 @@ class ObjectInfo:
     write_class: WriteClass = "D"
     late: float = 120.0
     index: float = 120.0
+    key_life: float = 0.0
     marker: str | None = None
     matches: tuple[str, ...] | None = None
     tombstones: bool = False

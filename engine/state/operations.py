@@ -42,12 +42,13 @@ class Open(NamedTuple):
     send_by: str | None
     attempts: int
     updated_at: str
+    created_at: str
 
 
 def open_for(tx: Tx, connection: str, object: str, ids: Iterable[str]) -> dict[tuple[str, str], Open]:
     """Open operations of these records by (canonical id, part)."""
     sql = (
-        "SELECT op_key, canonical_id, part, kind, state, class, body, send_by, attempts, updated_at FROM operations "
+        "SELECT op_key, canonical_id, part, kind, state, class, body, send_by, attempts, updated_at, created_at FROM operations "
         f"WHERE connection = ? AND object = ? AND state IN {OPEN} AND canonical_id IN (…)"
     )
     return {(row[1], row[2]): Open(*row) for row in tx.by_keys(sql, (connection, object), ids)}
@@ -94,10 +95,25 @@ def settle(tx: Tx, rows: Sequence[tuple[str, str, str | None, bytes | None]]) ->
 def in_doubt(tx: Tx, connection: str, object: str) -> list[Open]:
     """Operations of an object whose outcome is unknown: sent by a run that is gone, or in doubt."""
     sql = (
-        "SELECT op_key, canonical_id, part, kind, state, class, body, send_by, attempts, updated_at FROM operations "
+        "SELECT op_key, canonical_id, part, kind, state, class, body, send_by, attempts, updated_at, created_at FROM operations "
         f"WHERE connection = ? AND object = ? AND state IN {OPEN}"
     )
     return [Open(*row) for row in tx.rows(sql, (connection, object))]
+
+
+def decide(
+    tx: Tx, canonical_id: str, part: str, state: str, *, where: tuple[str, str], native: str | None = None
+) -> int:
+    """A person's word on a create that nobody can ask about (class D): how many operations it ended.
+
+    where: (flow, target) of an exception, or (connection, object) where `native` is the id that it has there.
+    """
+    columns = "connection = ? AND object = ?" if native else "flow = ? AND target = ? AND class = 'D'"
+    return tx.run(
+        f"UPDATE operations SET state = ?, native_id = ?, updated_at = ? WHERE canonical_id = ? AND part = ? "
+        f"AND state IN {OPEN} AND {columns}",
+        (state, native, instant(), canonical_id, part, *where),
+    )
 
 
 def of_record(tx: Tx, canonical_id: str) -> list[tuple[str, ...]]:

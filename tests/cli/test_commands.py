@@ -16,8 +16,8 @@ from tests.run.test_sync import FILES, World, person
 CROSSWALK = str(Path(sys.executable).parent / "crosswalk")
 
 
-def call(folder: Path, *words: str) -> tuple[int, str, str]:
-    done = subprocess.run([CROSSWALK, *words], cwd=folder, capture_output=True, text=True, timeout=60)
+def call(folder: Path, *words: str, timeout: float = 120) -> tuple[int, str, str]:
+    done = subprocess.run([CROSSWALK, *words], cwd=folder, capture_output=True, text=True, timeout=timeout)
     assert "Traceback" not in done.stdout + done.stderr
     return done.returncode, done.stdout, done.stderr
 

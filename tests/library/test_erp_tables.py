@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from connectors.sandbox import start
 from engine.compile.registry import Registry
 from engine.sdk.money import minor_digits
 from engine.spec.workspace import Workspace
@@ -100,3 +101,17 @@ def test_no_two_tax_rates_hold_on_one_day(workspace: Workspace) -> None:
     for key, found in spans.items():
         found.sort()
         assert all(before[1] < after[0] for before, after in pairwise(found)), key
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "kind", "field"),
+    [("netsuite_currencies", "code", "currency", "symbol"), ("expense_categories", "name", "expenseCategory", "name"),
+     ("accounts", "number", "account", "acctNumber"), ("payment_terms", "name", "term", "name")],
+)  # fmt: skip
+def test_ids_of_the_demo_account_are_those_that_the_tables_give(
+    workspace: Workspace, table: str, key: str, kind: str, field: str
+) -> None:
+    with start() as sandbox:
+        held = {row["id"]: row[field] for row in sandbox.all("netsuite", kind)}
+    known = {row["netsuite"]: row[key] for row in rows(workspace, table)}
+    assert held and {id: known.get(id) for id in held} == held

@@ -282,7 +282,10 @@ def in_doubt(place: Place) -> Problem:
 @case("E441")
 def an_earlier_write_in_doubt(place: Place) -> Problem:
     with server(lambda method, path, body: None) as url:
-        line = _to_api(place, url).put(ADA).run()
+        line = _to_api(place, url)
+        manifest = place.folder / "connectors/api.yaml"
+        manifest.write_text(manifest.read_text().rstrip() + "\n    class: C\n    marker: ref\n")
+        line.put(ADA).run()
         return line.put({**ADA, "name": "Bob", "at": "2026-02-01T00:00:00Z"}).run().told("E441")
 
 

@@ -16,7 +16,7 @@ demo: $(BIN)/crosswalk
 	$(BIN)/crosswalk demo crosswalk-demo
 
 test: $(BIN)/crosswalk
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 lint: $(BIN)/crosswalk
 	$(BIN)/ruff check .

@@ -12,7 +12,7 @@ from engine.run.items import Item
 from engine.run.session import Session
 from engine.sdk.connector import Read
 from engine.sdk.errors import ConnectorError, Problem
-from engine.sdk.record import Fields, Record, canonical_json, decode_json
+from engine.sdk.record import Fields, Record, canonical_json, decode_json, fingerprint
 from engine.state import canonical, exceptions, inputs, links, runs
 from engine.state.store import instant
 
@@ -206,7 +206,7 @@ def due_records(session: Session, plan: SyncPlan) -> list[Chunk]:
         Record(key, decode_json(raw), modified)
         for key, (raw, modified) in found.items() if raw and decode_json(raw)
     ]  # fmt: skip
-    session.retried |= {record.key for record in records}
+    session.retried.update({record.key: fingerprint(record.value)[0] for record in records})
     session.woken = 0
     return _chunks(records)
 

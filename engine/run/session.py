@@ -146,7 +146,8 @@ class Session:
         self.redo: list[Item] = []
         self.refreshed: frozenset[str] = frozenset()
         self.woken = 0
-        self.retried: set[str] = set()
+        self.retried: dict[str, bytes] = {}
+        """Exceptions that this run tried again, with what they held."""
         self.positions: dict[str, str] = {}
         self.moved: list[dict[str, Any]] = []
         self.applied: set[str] = set()

@@ -23,7 +23,7 @@ from engine.run.plan import keep_planned, note_changes
 from engine.run.reading import Reading, due_records, missing_records, refreshed_items
 from engine.run.resolve import resolve_in_doubt
 from engine.run.session import Session
-from engine.sdk.record import Record
+from engine.sdk.record import Record, fingerprint
 from engine.state import exceptions, inputs
 from engine.state.store import instant
 
@@ -44,7 +44,7 @@ def run_sync(session: Session, plan: SyncPlan, fence: int = 0) -> Counts:
     if not session.options.plan:
         resolve_in_doubt(session, plan)
     for phase in _phases(session, plan, reading):
-        for items, reached in _gathered(session, plan, phase):
+        for items, reached in _gathered(session, plan, phase, first=phase is not reading):
             with session.reading():
                 process(session, plan, items, slots, totals)
             finish_batch(session, plan, items, fence, reading.cursor(reached))
@@ -102,7 +102,9 @@ def _phases(session: Session, plan: SyncPlan, reading: Reading) -> Iterator[Iter
         yield [(chunk, None) for chunk in due]
 
 
-def _gathered(session: Session, plan: SyncPlan, phase: Iterable[Read]) -> Iterator[tuple[list[Item], str | None]]:
+def _gathered(
+    session: Session, plan: SyncPlan, phase: Iterable[Read], *, first: bool
+) -> Iterator[tuple[list[Item], str | None]]:
     """Full batches of records to work on: what was read before unchanged is counted and left out, so that a read in
     which little is new costs few transactions. Every so many chunks a batch closes all the same, for the cursor."""
     held: list[Item] = []
@@ -114,6 +116,8 @@ def _gathered(session: Session, plan: SyncPlan, phase: Iterable[Read]) -> Iterat
             twins(items)  # two records with one key in one read
             skip_unchanged(session, plan, items)  # byte for byte as before, with the same logic
         troubled = {key for key, _, _ in session.live}
+        if not first:
+            items = _not_tried(session, items, troubled)
         left = [one for one in items if one.ended not in ("unchanged", "skipped") or one.key in troubled]
         before = sum(one.ended == "unchanged" and one.key not in troubled for one in items)
         session.counts.pass_by(before, len(items) - len(left) - before)
@@ -125,6 +129,17 @@ def _gathered(session: Session, plan: SyncPlan, phase: Iterable[Read]) -> Iterat
     if held or reached:
         twins(held)
         yield held, reached
+
+
+def _not_tried(session: Session, items: list[Item], troubled: set[str]) -> list[Item]:
+    """Without records that this run tried already, as exceptions, and that the source gives again as they were."""
+    left = [
+        item
+        for item in items
+        if item.key not in troubled or session.retried.get(item.key) != fingerprint(item.record.value)[0]
+    ]
+    session.counts.records["read"] -= len(items) - len(left)
+    return left
 
 
 def process(session: Session, plan: SyncPlan, items: list[Item], slots: Slots, totals: dict[str, Total]) -> list[Item]:

@@ -309,3 +309,16 @@ def test_null_missing_and_blank_differ(world: World) -> None:
     world.put("people", [person("1", pay=None, at="2026-01-04T00:00:00Z")])
     assert world.run()["updated"] == 1
     assert world.sql("select pay from people where name = 'Ada'") == [(None,)]
+
+
+def test_a_record_that_waits_and_comes_again_is_counted_once(world: World) -> None:
+    world.put("people", [person("1", team="t9"), person("2", "")])
+    assert (world.run()["waiting"], world.run()["quarantined"]) == (1, 1)
+    store = Store.open("sqlite:///.crosswalk/state.db", world.folder)
+    with store.begin() as tx:
+        exceptions_state.set_state(tx, [row.id for row in world.exceptions()], "due")
+    store.close()
+    run = world.run(full=True)
+    assert (run["read"], run["waiting"], run["quarantined"]) == (2, 1, 1)
+    world.put("people", [person("1", team="t9"), person("2", "Bob")])
+    assert world.run(full=True)["created"] == 1, "what the source gives anew goes on"

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from decimal import Decimal
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 from engine.compile.casts import shown
 from engine.compile.ownership import Ownership
 from engine.sdk.errors import Position, Problem
-from engine.sdk.money import codes_by_digits
 from engine.sdk.record import JSON, Fields, digest
 from engine.spec.load import Document
 
@@ -109,7 +107,7 @@ def _worded(path: str, error: Any) -> Iterator[tuple[str, str]]:
         "pattern": lambda: f"{shown(error.instance)} does not match {error.kind.pattern!r}",
         "maximum": lambda: f"{shown(error.instance)} is more than {error.kind.limit}",
         "minimum": lambda: f"{shown(error.instance)} is less than {error.kind.limit}",
-        "multipleOf": lambda: _decimals(error.instance, error.kind.multiple_of),
+        "multipleOf": lambda: f"{shown(error.instance)} is not a multiple of {error.kind.multiple_of}",
         "const": lambda: f"{shown(error.instance)} is not the one value allowed",
     }
     if kind == "required":
@@ -119,15 +117,6 @@ def _worded(path: str, error: Any) -> Iterator[tuple[str, str]]:
             yield f"{path}.{extra}".strip("."), "is not a field of the schema"
     else:
         yield name, rules[kind]() if kind in rules else error.message
-
-
-def _decimals(value: JSON, unit: Any) -> str:
-    """`multipleOf` in words: units of ten are about decimals."""
-    number = Decimal(str(unit)).normalize()
-    digits = -int(number.as_tuple().exponent)
-    if number == Decimal(1).scaleb(-digits) and digits >= 0:
-        return f"{shown(value)} has more than {digits} decimals" if digits else f"{shown(value)} has decimals"
-    return f"{shown(value)} is not a multiple of {unit}"
 
 
 def _types(kind: Any) -> str:
@@ -180,8 +169,6 @@ def bundled(document: Document, resolve: Callable[[str, Position], Document]) ->
                 defs.setdefault(name, {})
                 return {**rest, "$ref": f"#/$defs/{name}"}
             found = {**walk(other.data, (), other, (*inside, name)), **rest}
-            if name == "money":
-                found["allOf"] = [*found.get("allOf", ()), _smallest_unit()]
             if name in defs:
                 defs[name] = found
         if isinstance(found.get("properties"), dict) and found.get("type") == "object":
@@ -196,21 +183,6 @@ def bundled(document: Document, resolve: Callable[[str, Position], Document]) ->
     if defs:
         schema["$defs"] = {**defs, **schema.get("$defs", {})}
     return schema
-
-
-@cache
-def _smallest_unit() -> Schema:
-    """Amounts have no more decimals than their currency: two, unless the code is one of the few others."""
-
-    def unit(digits: int) -> Schema:
-        return {"properties": {"amount": {"multipleOf": Decimal(1).scaleb(-digits) if digits else 1}}}
-
-    rule = unit(2)
-    for digits, codes in codes_by_digits().items():
-        if digits != 2:
-            then: Schema = {} if digits is None else unit(digits)
-            rule = {"if": {"properties": {"currency": {"enum": codes}}}, "then": then, "else": rule}
-    return rule
 
 
 def nullable(schema: Schema) -> Schema:

@@ -25,11 +25,3 @@ def minor_digits(currency: str) -> int:
         why = "has no smallest unit" if currency in _digits() else "is no currency of ISO 4217"
         raise ValueError(f"{currency} {why}")
     return digits
-
-
-def codes_by_digits() -> dict[int | None, list[str]]:
-    """Decimals of the smallest unit (None: there is none) → the currencies that have so many."""
-    found: dict[int | None, list[str]] = {}
-    for code, digits in sorted(_digits().items()):
-        found.setdefault(digits, []).append(code)
-    return found

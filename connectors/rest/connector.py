@@ -170,6 +170,7 @@ class RestConnector(Connector[RestConfig]):
             marker=spec.marker.field if spec.marker else None,
             matches=tuple(spec.find.by) if spec.find and spec.find.by else None,
             tombstones=spec.deletes.kind != "none", max_batch=max(batches) if batches else 200,
+            per_call={kind: one.size for kind, one in spec.batch.items()},
         )  # fmt: skip
 
     def metadata(self, name: str) -> ObjectInfo:

@@ -80,7 +80,7 @@ def demo(context: Context, folder: Path) -> int:
     said(f"\nSomebody changes the telephone of {account['Name']} in the CRM. `crosswalk plan clients` says:")
     plan = runner.run("clients", options_of(plan=True))
     shown = [{key: value for key, value in one.items() if key != "planned"} for one in plan.changes]
-    told["plan"] = [{**plan.run, "changes": shown}]
+    told["plan"] = [{**plan.run, "calls": plan.calls, "changes": shown}]
     if not context.json:
         show_plans(told["plan"])
     said("\nand `crosswalk run clients` does it:")

@@ -69,7 +69,7 @@ def plan(context: Context, flows: tuple[str, ...], save: Path | None, full: bool
     for name in _flows(context, flows):
         result = runner.run(name, options_of(plan=True, full=full, limit=limit, records=records, trigger="plan"))
         told = {key: value for key, value in result.run.items() if key not in ("run", "started_at", "finished_at")}
-        plans.append({**told, "logic": result.logic, "changes": result.changes})
+        plans.append({**told, "calls": result.calls, "logic": result.logic, "changes": result.changes})
         failed += [told] if told["state"] == "failed" else []
     if save is not None:
         save_plan(save, plans)
@@ -98,6 +98,9 @@ def _show_plan(told: Fields) -> None:
             click.echo(f"      {name}: {arrow}{inline(new)}")
     if len(told["changes"]) > 200:
         click.echo(f"  … and {len(told['changes']) - 200} more (all of them with --json)")
+    calls = {target: count for target, count in told["calls"].items() if count}
+    if calls:
+        click.echo(f"  API calls: {', '.join(f'{target} {count:,}' for target, count in calls.items())}")
     _end(told)
 
 
@@ -182,7 +185,7 @@ def show_runs(told: list[Fields], moved: list[Fields]) -> None:
         _end(one)
         if one["quarantined"]:
             click.echo(
-                f"  {one['quarantined']} records of {one['flow']} wait: crosswalk exceptions list --flow {one['flow']}"
+                f"  {one['quarantined']} of {one['flow']} for a person: crosswalk exceptions list --flow {one['flow']}"
             )
     for one in moved:
         click.echo(f"  moved since the plan: {one['flow']} {one['target']} {one['key']}")

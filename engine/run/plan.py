@@ -19,6 +19,7 @@ def note_changes(session: Session, items: list[Item]) -> None:
         for delivery in item.deliveries:
             if delivery.kind is None or delivery.trouble is not None:
                 continue
+            session.planned[delivery.target.name, delivery.kind] += 1
             deactivated = delivery.counted == "deactivated"
             delivery.counted = "deleted" if deactivated else ENDS[delivery.kind]
             session.changes.append(
@@ -30,6 +31,15 @@ def note_changes(session: Session, items: list[Item]) -> None:
                     "planned": [_place(item, delivery), _digest(item, delivery)],
                 }
             )
+
+
+def planned_calls(session: Session) -> dict[str, int]:
+    """Calls to each target's system that the writes would take."""
+    plan, calls = session.plan, {}
+    for target in plan.targets if plan is not None else ():
+        writes = {kind: count for (name, kind), count in session.planned.items() if name == target.name}
+        calls[target.name] = sum(target.info.calls(kind, count) for kind, count in writes.items())
+    return calls
 
 
 def _fields(delivery: Delivery) -> dict[str, list[Any]]:

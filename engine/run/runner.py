@@ -7,13 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from engine.compile.registry import Registry
 from engine.compile.sync import SyncPlan, compile_sync
 from engine.run.guards import Held
 from engine.run.items import Counts
+from engine.run.plan import planned_calls
 from engine.run.session import Connectors, Options, Session
 from engine.run.sync import run_sync
 from engine.sdk.errors import CrosswalkError, Problem, SpecError, UsageError
@@ -38,6 +39,8 @@ class Result:
     changes: list[dict[str, Any]]
     moved: list[dict[str, Any]]
     logic: str
+    calls: dict[str, int] = field(default_factory=dict)
+    """Of a plan: target → calls to its system."""
 
 
 class Runner:
@@ -166,7 +169,7 @@ class Runner:
                 target, _, rest = place.partition("/")
                 moved.append({"target": target, "key": rest.split("/")[0], "operation": "gone"})
         logic = session.plan.logic.hex() if session.plan else ""
-        return Result(told, session.changes, moved, logic)
+        return Result(told, session.changes, moved, logic, planned_calls(session))
 
     @contextmanager
     def _renewed(self, lease: leases.Lease, run: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -140,6 +141,8 @@ class Session:
         self.sent_deletes = 0
         self.sent_updates = 0
         self.changes: list[dict[str, Any]] = []
+        self.planned: Counter[tuple[str, str]] = Counter()
+        """(target, kind) → writes that a plan would make."""
         self.cancelled = threading.Event()
         self.progress: Callable[[Counts], None] = lambda counts: None
         self.plan: SyncPlan | None = None

@@ -57,6 +57,8 @@ class ObjectInfo:
     classes A–D and the seconds within which the system finishes late commits and indexes them.
     key_life: seconds for which the system remembers an idempotency key (class B).
     marker: field that keeps Crosswalk's mark. matches: fields that `find` can search by (None: any).
+    per_call: how many writes of a kind go in one call to the system; a kind that it does not name goes one by one,
+    and None means `max_batch` of any kind.
     tombstones: `read(deletes=True)` reports deleted records.
     """
 
@@ -76,6 +78,12 @@ class ObjectInfo:
     matches: tuple[str, ...] | None = None
     tombstones: bool = False
     max_batch: int = 200
+    per_call: Mapping[str, int] | None = None
+
+    def calls(self, kind: str, count: int) -> int:
+        """Calls to the system that so many writes of a kind take, refusals and retries apart."""
+        size = self.max_batch if self.per_call is None else self.per_call.get(kind, 1)
+        return -(-count // size)
 
     def field(self, name: str) -> FieldInfo | None:
         """The field of that name, if the system describes it."""

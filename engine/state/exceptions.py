@@ -173,7 +173,7 @@ def due(tx: Tx, flow: str | None = None) -> list[tuple[str, str]]:
 def listed(tx: Tx, *, everything: bool = False, limit: int = 1000, **chosen: str | None) -> list[Row]:
     """Exceptions, newest first; live ones unless everything is asked for. chosen: flow, queue, code, key."""
     where, values = _chosen(everything, chosen)
-    sql = f"SELECT {_SHOWN} FROM exceptions{where} ORDER BY updated_at DESC, id LIMIT {int(limit)}"
+    sql = f"SELECT {_SHOWN} FROM exceptions{where} ORDER BY updated_at DESC, flow, key, target, id LIMIT {int(limit)}"
     return [Row(*row) for row in tx.rows(sql, values)]
 
 

@@ -42,7 +42,7 @@ NOTE = exactly(at=TEXT, by=TEXT, did=TEXT, detail={})
 SHOWN = {**EXCEPTION, "hint": TEXT, "run": TEXT, "attempts": COUNT, "closed_how": MAYBE, "raw": {}, "notes": many(NOTE)}
 ANSWERS: list[tuple[str, int, dict[str, Any]]] = [
     ("validate", 0, exactly(errors={"type": "array", "maxItems": 0})),
-    ("plan people", 0, exactly(plans=many(exactly(**PART, changes=many(CHANGE))))),
+    ("plan people", 0, exactly(plans=many(exactly(**PART, calls={"type": "object", "additionalProperties": COUNT}, changes=many(CHANGE))))),
     ("run teams people", 3, exactly(runs=many(exactly(**RUN)))),
     ("runs list", 0, exactly(runs=many(exactly(**RUN, trigger=TEXT)))),
     ("exceptions list", 0, exactly(exceptions=many(exactly(**EXCEPTION)))),

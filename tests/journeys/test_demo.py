@@ -81,6 +81,7 @@ def test_the_demo_writes_once_and_one_change_is_one_update_in_each_target(tmp_pa
     mapping = tmp_path / "d/mappings/netsuite/customer.yaml"
     mapping.write_text(mapping.read_text().replace("Client {{ number }}", "No. {{ number }}"))
     plan = json.loads(run("plan", "clients", "--full", "--json")[1])["plans"][0]
+    assert plan["calls"] == {"psa": 0, "erp": plan["updated"]}, "the ERP takes one record a call"
     assert plan["updated"] > 10 and all(set(change["fields"]) == {"comments"} for change in plan["changes"])
     assert run("validate")[0] == 0
 

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench chaos clean
 
 $(BIN)/crosswalk: pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(0 if sys.version_info >= (3, 11) else 'Python 3.11 or later is needed')"
@@ -23,10 +23,16 @@ lint: $(BIN)/crosswalk
 	$(BIN)/ruff format --check engine connectors tests
 	$(BIN)/mypy
 
+MINUTES ?= 60
+
+chaos: $(BIN)/crosswalk
+	$(BIN)/python tests/chaos/long.py --minutes $(MINUTES)
+
 bench: $(BIN)/crosswalk
 	$(BIN)/python tests/bench/bench.py
 	$(BIN)/python tests/bench/peers.py
 	$(BIN)/python tests/bench/writes.py
+	$(BIN)/python tests/bench/journal.py
 
 clean:
 	rm -rf $(VENV) crosswalk-demo dist build

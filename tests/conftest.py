@@ -74,3 +74,8 @@ def make(tmp_path: Path) -> Make:
         return tmp_path
 
     return write
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One process more than there are cores: a good part of the tests' time is waiting."""
+    return (os.cpu_count() or 1) + 1

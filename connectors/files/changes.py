@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
 from connectors.files.settings import Shape, key_problem
+from engine.sdk.clock import boot
 from engine.sdk.connector import Operation, Outcome, OutcomeState
 from engine.sdk.errors import Problem
 from engine.sdk.record import JSON, Fields, Record, encode_json, same, text_key
@@ -74,7 +74,7 @@ class Standing:
         return None
 
     def _apply(self, one: Operation) -> Outcome:
-        if one.send_by is not None and time.monotonic() > one.send_by:
+        if one.send_by is not None and boot() > one.send_by:
             return Outcome(one.id, "retry", one.key)
         if one.kind in ("update", "delete"):
             return self._unclear(one, one.key or "") or self._change(one, one.key or "")

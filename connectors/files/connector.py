@@ -72,6 +72,7 @@ class FilesConnector(Connector[FilesConfig]):
             late=0,
             index=0,
             marker=shape.settings.marker,
+            rereads=True,
             max_batch=10_000,
         )
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from connectors.rest.outcomes import GOOD, failed, of_item
+from connectors.rest.outcomes import GOOD, failed, of_item, unanswered
 from connectors.rest.shapes import body_of, judge, search, told
-from engine.sdk.connector import Operation, Outcome, OutcomeState
+from engine.sdk.connector import Operation, Outcome
 from engine.sdk.errors import ConnectorError, Problem
 from engine.sdk.http import Answer, Unanswered
 from engine.sdk.manifest_requests import BatchSpec
@@ -32,14 +32,16 @@ def write_batch(writer: Writer, spec: BatchSpec, group: list[Operation]) -> Outc
         url = connector.address(spec, params)
         answer = connector.send(spec.method, url, body=body, headers=spec.headers, send_by=send_by)
     except Unanswered as error:
-        state: OutcomeState = "in_doubt" if error.sent else "retry"
-        return {one.id: Outcome(one.id, state, one.key, problem=error.problem, wait=error.wait) for one in group}
+        return {one.id: unanswered(one, error) for one in group}
     except ConnectorError as error:
         if error.trouble == "auth":
             return {one.id: writer.stop(one, error) for one in group}
         if not error.transient:
             raise
-        return {one.id: Outcome(one.id, "retry", one.key, problem=error.problem, wait=error.wait) for one in group}
+        return {
+            one.id: Outcome(one.id, "retry", one.key, problem=error.problem, wait=error.wait, trouble=error.trouble)
+            for one in group
+        }
     if judge(connector.manifest, answer)[0] not in GOOD:
         return _whole(writer, group, answer)
     return _each(writer, spec, group, items, answer)

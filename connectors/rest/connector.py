@@ -62,6 +62,7 @@ class RestConnector(Connector[RestConfig]):
             raise ConnectorError(
                 "config", Problem("C523", f"connection {context.name!r} has no {missing[0]!r}", None, hint)
             )
+        self.left: list[HttpClient] = []
         self.client = self._client(filled(self.manifest.base, self.values))
         self.auth = Authenticator(
             context, self.manifest.auth, config.auth, lambda text: filled(text, self.values), self._token_client, self._moved
@@ -69,7 +70,8 @@ class RestConnector(Connector[RestConfig]):
 
     def close(self) -> None:
         self.auth.close()
-        self.client.close()
+        for client in (self.client, *self.left):
+            client.close()
 
     def _client(self, base: str) -> HttpClient:
         limits, config = self.manifest.limits, self.config
@@ -78,7 +80,7 @@ class RestConnector(Connector[RestConfig]):
                                                    "start it with https://"))  # fmt: skip
         client = HttpClient(
             self.context.name, base, config, rate=limits.requests, concurrency=limits.concurrency or 200, hosts=config.hosts,
-            ca=str(self.context.path(config.ca)) if config.ca else None,
+            ca=str(self.context.path(config.ca)) if config.ca else None, permits=self.context.permits,
         )  # fmt: skip
         client.after = self._heard
         return client
@@ -97,6 +99,7 @@ class RestConnector(Connector[RestConfig]):
                 "see `auth.instance` of the manifest",
             ))  # fmt: skip
         self.values = {**self.values, "url": where.rstrip("/")}
+        self.left.append(self.client)
         self.client = self._client(filled(self.manifest.base, self.values))
 
     def _heard(self, answer: Answer) -> None:
@@ -232,7 +235,7 @@ class RestConnector(Connector[RestConfig]):
                                         "refresh_then_retry": "auth"}  # fmt: skip
             trouble = troubles.get(do, "refused")
             if trouble == "rate_limited":
-                self.client.budget.pause(wait or 1.0)
+                self.client.slow_down(wait)
             code = "C521" if trouble == "auth" else "C531"
             message = f"connection {self.context.name!r}: {urlsplit(url).path} answered {answer.status}: {told(self.manifest, answer)}"
             raise Refusal(trouble, Problem(code, message, None, "see the system's message"), do, wait)
@@ -256,9 +259,8 @@ class RestConnector(Connector[RestConfig]):
     def write(self, name: str, operations: Sequence[Operation]) -> list[Outcome]:
         return Writer(self, name).write(operations)
 
-    def job_outcomes(self, name: str, job: str, operations: Sequence[Operation]) -> list[Outcome]:
-        """What became of operations that an earlier, interrupted call left in a job of the system (`Outcome.job`)."""
-        return Writer(self, name).of_job(job, operations)
+    def outcomes(self, name: str, job: str, operations: Sequence[Operation], *, uploaded: bool) -> list[Outcome] | None:
+        return Writer(self, name).of_job(job, operations, uploaded=uploaded)
 
 
 def _field(name: str, given: FieldSpec) -> FieldInfo:

@@ -40,6 +40,7 @@ class Job:
         self.writer, self.connector, self.spec, self.group = writer, writer.connector, spec, list(group)
         self.values = {**self.connector.values, "object": writer.name}
         self.id: str | None = None
+        self.over = False
 
     def run(self) -> Outcomes:
         """An outcome for every operation."""
@@ -59,6 +60,21 @@ class Job:
             return self._untouched(Unprocessed(error.problem, wait=error.wait))
         return self.outcomes()
 
+    def resumed(self, *, uploaded: bool) -> Outcomes | None:
+        """What became of a job that another process opened; None while it goes on."""
+        poll = self.spec.poll
+        answer = self.connector.answered(poll.method, self._url(poll), headers=poll.headers)
+        if poll.waits is not None and search(poll.waits, answer.facts()) is True:
+            if not uploaded:
+                problem = Problem("C545", f"job {self.id} never got its rows", None, "they are sent again")
+                return self._untouched(Unprocessed(problem))
+            try:
+                self._start()  # the rows are there, and start but once
+            except (Unprocessed, ConnectorError):
+                return None
+        found = self.outcomes()
+        return found if self.over else None
+
     def outcomes(self) -> Outcomes:
         """What became of a job whose id is known."""
         try:
@@ -66,6 +82,7 @@ class Job:
             found: Outcomes = {}
             for results in self.spec.results:
                 found = {**self._rows(results), **found}
+            self.over = True
         except ConnectorError as error:
             return self._unknown(error.problem)
         missing = failed or Problem("C543", f"job {self.id} says nothing of this record", None, "look at the system")
@@ -86,6 +103,11 @@ class Job:
         if self.id is None:
             problem = Problem("C543", "the answer names no job", None, "see `open.id` of the manifest's job")
             raise Unanswered("bad_response", problem, sent=True)
+        self._told(uploaded=self.spec.upload is None)
+
+    def _told(self, *, uploaded: bool) -> None:
+        assert self.id is not None
+        self.connector.context.opened(self.writer.name, self.id, [one.id for one in self.group], uploaded)
 
     def _fill(self, rows: list[Fields]) -> None:
         if self.spec.upload is not None:
@@ -96,6 +118,7 @@ class Job:
                     Problem("C544", str(error), None, "leave the field out of the mapping"), whole=True
                 ) from None
             self._sent(self.spec.upload, data=data, sends_rows=False)
+            self._told(uploaded=True)
 
     def _start(self) -> None:
         """From here on rows may be processed, whether or not the answer arrives."""
@@ -105,7 +128,7 @@ class Job:
     def _sent(self, request: Request, *, body: JSON = None, data: bytes | None = None, sends_rows: bool) -> Answer:
         """A step that was taken. Raises Unprocessed, or Unanswered where rows may have been processed."""
         send_by = min((one.send_by for one in self.group if one.send_by is not None), default=None)
-        url = self.connector.address(request, {"job": self.id, "object": self.writer.name})
+        url = self._url(request)
         try:
             answer = self.connector.send(
                 request.method, url, body=body, data=data, headers=request.headers, send_by=send_by
@@ -136,11 +159,7 @@ class Job:
         end = time.monotonic() + poll.within.total_seconds()
         pause = poll.every.shortest.total_seconds()
         while True:
-            answer = self.connector.answered(
-                poll.method,
-                self.connector.address(poll, {"job": self.id, "object": self.writer.name}),
-                headers=poll.headers,
-            )
+            answer = self.connector.answered(poll.method, self._url(poll), headers=poll.headers)
             facts = answer.facts()
             if search(poll.done, facts) is True:
                 return None
@@ -156,10 +175,13 @@ class Job:
             self.connector.client.budget.sleep(pause)
             pause = min(pause * 2, poll.every.longest.total_seconds())
 
+    def _url(self, request: Request) -> str:
+        return self.connector.address(request, {"job": self.id, "object": self.writer.name})
+
     # ------------------------------------------------------------------ results
     def _rows(self, results: JobResults) -> Outcomes:
         """Outcomes that one list of results tells."""
-        url = self.connector.address(results, {"job": self.id, "object": self.writer.name})
+        url = self._url(results)
         answer = self.connector.answered(results.method, url, headers=results.headers, media=results.media)
         rows = search(results.rows, answer.facts())
         rows = rows if isinstance(rows, list) else []

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from connectors.rest.shapes import id_of, judge, search, told, wait_of
 from engine.sdk.connector import Operation, Outcome, OutcomeState
-from engine.sdk.errors import ConnectorError, Problem
-from engine.sdk.http import Answer
+from engine.sdk.errors import ConnectorError, Problem, Trouble
+from engine.sdk.http import Answer, Unanswered
 from engine.sdk.manifest import ErrorRule
 from engine.sdk.manifest_jobs import JobResults
 from engine.sdk.manifest_requests import BatchSpec, WriteSpec
@@ -37,14 +37,20 @@ def of_answer(
     facts = answer.facts()
     where = spec.version if isinstance(spec, WriteSpec) else None
     version = search(where, facts) if where else answer.headers.get("etag")
-    return _done(one, id_of(spec.id, answer), spec.created, facts, str(version) if version else None)
+    key = id_of(spec.id, answer)
+    if key is None and spec.id is not None and one.kind == "create" and do == "success":
+        return _nameless(one, job)
+    return _done(one, key, spec.created, facts, str(version) if version else None)
 
 
 def of_item(writer: Writer, one: Operation, spec: BatchSpec | JobResults, item: Any, job: str | None = None) -> Outcome:
     """The outcome that one item of an answer tells; a failure is judged by the manifest's rules as an answer would be."""
     facts = item if isinstance(item, dict) else {}
     if search(spec.ok, facts) is True:
-        return _done(one, id_of(spec.id, Answer(200, {}, item, ""), item=True), spec.created, facts, None)
+        key = id_of(spec.id, Answer(200, {}, item, ""), item=True)
+        if key is None and spec.id is not None and one.kind == "create":
+            return _nameless(one, job)
+        return _done(one, key, spec.created, facts, None)
     text = str(search(spec.error, facts) or "refused")
     status = search(spec.status, facts) if isinstance(spec, BatchSpec) and spec.status else 400
     body = search(spec.answer, facts) if isinstance(spec, BatchSpec) and spec.answer else item
@@ -53,11 +59,27 @@ def of_item(writer: Writer, one: Operation, spec: BatchSpec | JobResults, item: 
     return failed(writer, one, "refused" if do in GOOD else do, rule, answer, text, job)
 
 
+def _nameless(one: Operation, job: str | None) -> Outcome:
+    """A create that passed without an id is in doubt: without the id it could be created a second time."""
+    problem = Problem("C543", "the answer names no id", None, "see `id` of the manifest, and look at the system")
+    return Outcome(one.id, "in_doubt", one.key, problem=problem, job=job)
+
+
 def _done(one: Operation, key: str | None, created: str | None, facts: Fields, version: str | None) -> Outcome:
     state = DONE.get(one.kind, "created")
     if one.kind == "upsert" and created is not None and search(created, facts) is not True:
         state = "updated"
     return Outcome(one.id, state, key or one.key, version)
+
+
+def unanswered(one: Operation, error: Unanswered) -> Outcome:
+    """The outcome of a request without an answer: in doubt once it may have been sent."""
+    if error.sent:
+        return Outcome(one.id, "in_doubt", one.key, problem=error.problem, wait=error.wait)
+    if not error.transient:  # an address or header that is never sent: only the record or its mapping can be mended
+        return Outcome(one.id, "refused", one.key, problem=error.problem)
+    trouble = None if error.problem.code == "C515" else error.trouble  # our own lateness says nothing of the system
+    return Outcome(one.id, "retry", one.key, problem=error.problem, wait=error.wait, trouble=trouble)
 
 
 def failed(
@@ -76,9 +98,10 @@ def failed(
             code, f"connection {writer.connector.context.name!r}: {message}", None, "see the system's message"
         )
         return writer.stop(one, ConnectorError("auth" if code == "C521" else "refused", problem))
+    trouble: Trouble | None = None
     if do == "rate_limited":
-        writer.connector.client.budget.pause(wait or 1.0)
-        do = "retry"
+        writer.connector.client.slow_down(wait)
+        do, trouble = "retry", "rate_limited"
     states: dict[str, OutcomeState] = {
         "retry": "retry",
         "missing": "missing",
@@ -91,4 +114,5 @@ def failed(
     if answer.status == 412:
         state = "conflict"
     code = "C542" if answer.status in (409, 412, 428) else "C541"
-    return Outcome(one.id, state, one.key, problem=Problem(code, message, None, _REPLAY), wait=wait, job=job)
+    return Outcome(one.id, state, one.key, problem=Problem(code, message, None, _REPLAY), wait=wait, job=job,
+                   trouble=trouble)  # fmt: skip

@@ -129,8 +129,8 @@ def told(manifest: Manifest, answer: Answer) -> str:
 
 def wait_of(rule: ErrorRule | None, answer: Answer) -> float | None:
     """Seconds to wait before the next try, where the answer says it."""
-    given = search(rule.wait, answer.facts()) if rule and rule.wait else answer.headers.get("retry-after")
-    return waiting_time(given)
+    own = waiting_time(search(rule.wait, answer.facts()), rule.wait_in) if rule and rule.wait else None
+    return own if own is not None else waiting_time(answer.headers.get("retry-after"))
 
 
 def id_of(spec: Id | None, answer: Answer, *, item: bool = False) -> str | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from connectors.rest.batches import write_batch
 from connectors.rest.forms import forms_of, written_forms
 from connectors.rest.jobs import Job
-from connectors.rest.outcomes import of_answer
+from connectors.rest.outcomes import of_answer, unanswered
 from connectors.rest.shapes import body_of
 from engine.sdk.connector import Operation, Outcome, OutcomeState
 from engine.sdk.errors import ConnectorError, Problem
@@ -62,20 +62,25 @@ class Writer:
     def stop(self, one: Operation, error: ConnectorError) -> Outcome:
         """Credentials were refused: that is no fault of the record, and the others need not be tried."""
         self.stopped = error
-        return Outcome(one.id, "retry", one.key, problem=error.problem)
+        return Outcome(one.id, "retry", one.key, problem=error.problem, trouble=error.trouble)
 
-    def of_job(self, job: str, operations: Sequence[Operation]) -> list[Outcome]:
+    def of_job(self, job: str, operations: Sequence[Operation], *, uploaded: bool) -> list[Outcome] | None:
         """What became of operations that a job of the system holds. Raises ConnectorError C540 without jobs of their kind."""
         found: dict[str, Outcome] = {}
+        operations = [self._in_form(one, found) or one for one in operations]
+        found.clear()
         for kind in dict.fromkeys(one.kind for one in operations):
             spec = self.spec.jobs.get(kind)  # type: ignore[arg-type]
             if spec is None:
                 raise ConnectorError(
                     "config", Problem("C540", f"{self.name} has no jobs that {kind}", None, "see the manifest's `jobs`")
                 )
-            one = Job(self, spec, [one for one in operations if one.kind == kind])
-            one.id = job
-            found |= one.outcomes()
+            resumed = Job(self, spec, [one for one in operations if one.kind == kind])
+            resumed.id = job
+            given = resumed.resumed(uploaded=uploaded)
+            if given is None:
+                return None
+            found |= given
         return [found[one.id] for one in operations]
 
     @staticmethod
@@ -134,14 +139,13 @@ class Writer:
             url = self.connector.address(spec, values)
             answer = self.connector.send(spec.method, url, body=body, headers=headers, send_by=one.send_by)
         except Unanswered as error:
-            return Outcome(
-                one.id, "in_doubt" if error.sent else "retry", one.key, problem=error.problem, wait=error.wait
-            )
+            return unanswered(one, error)
         except ConnectorError as error:  # nothing was sent: no token, an open breaker, a path without a value
             if error.trouble == "auth":
                 return self.stop(one, error)
             state: OutcomeState = "retry" if error.transient else "refused"
-            return Outcome(one.id, state, one.key, problem=error.problem, wait=error.wait)
+            trouble = error.trouble if error.transient else None
+            return Outcome(one.id, state, one.key, problem=error.problem, wait=error.wait, trouble=trouble)
         return of_answer(self, one, spec, answer, record)
 
 

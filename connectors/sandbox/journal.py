@@ -11,6 +11,8 @@ from engine.sdk.record import decode_json, encode_json
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS journal (seq INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT, system TEXT, object TEXT, op TEXT,
   id TEXT, body BLOB, headers BLOB);
+CREATE TABLE IF NOT EXISTS faults (seq INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT, system TEXT, method TEXT, path TEXT,
+  what TEXT);
 """
 KEPT = (
     "user-agent", "x-request-id", "idempotency-key", "x-netsuite-idempotency-key", "sforce-call-options", "prefer",

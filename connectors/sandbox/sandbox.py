@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from connectors.sandbox.clock import Clock
+from connectors.sandbox.faults import Fault, Faults, Rule, rules_of
 from connectors.sandbox.journal import Entry
 from connectors.sandbox.kantata import Kantata
 from connectors.sandbox.netsuite import NetSuite
@@ -21,6 +22,8 @@ _FAKES: dict[str, Any] = {"salesforce": Salesforce, "kantata": Kantata, "netsuit
 
 class Sandbox:
     """Running fakes. `fakes` holds each system's own switches, `servers` its HTTP side with the `faults` hook."""
+
+    rule = Rule
 
     def __init__(
         self, folder: Path | None, systems: Iterable[str], seed: int, size: int, ports: Mapping[str, int], latency: float
@@ -79,6 +82,19 @@ class Sandbox:
     def journal(self, system: str) -> list[Entry]:
         """Writes that a system accepted, in order; `headers` is None where a user made them through this object."""
         return self.store.journal(system)
+
+    def inject(self, script: Sequence[Rule | Mapping[str, Any]], seed: int = 1) -> None:
+        """Let a script of faults stand before every fake; an empty one ends them. Raises pydantic.ValidationError."""
+        rules = [one if isinstance(one, Rule) else rules_of([one])[0] for one in script]
+        lags = [one.seconds.total_seconds() for one in rules if one.do == "stale"]
+        self.store.remembered = max(lags, default=0.0)
+        faults = Faults(self, rules, seed)
+        for name, server in self.servers.items():
+            server.faults = faults.between(name) if rules else None
+
+    def faults(self) -> list[Fault]:
+        """Faults that were made, in order."""
+        return [Fault._make(row) for row in self.store.faults()]
 
     def expire_tokens(self, system: str) -> None:
         """Every token given out so far stops working."""

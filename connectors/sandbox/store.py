@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,8 +18,12 @@ from connectors.sandbox.clock import Clock, instant, written
 from engine.sdk.record import decode_json, encode_json
 
 Doc: TypeAlias = dict[str, Any]
+Place: TypeAlias = tuple[str, str, str]
+"""(system, object, id)."""
+LAG: ContextVar[float] = ContextVar("lag", default=0.0)
+"""Seconds of writes that the request being answered does not see: its index is behind."""
 
-VERSION = 2
+VERSION = 3
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS docs (system TEXT, object TEXT, id TEXT, body BLOB, modified TEXT, deleted INTEGER DEFAULT 0,
   PRIMARY KEY (system, object, id));
@@ -47,6 +54,9 @@ class Store:
         target = str(path) if path is not None else ":memory:"
         self._db = sqlite3.connect(target, check_same_thread=False, isolation_level=None, timeout=30)
         self._lock = threading.RLock()
+        self.remembered = 0.0
+        """Seconds for which documents are kept as they were before a write of this process, for requests with a lag."""
+        self._before: deque[tuple[float, Place, Doc | None]] = deque()
         if path is not None:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
@@ -89,11 +99,29 @@ class Store:
         with self._lock:
             return self._db.execute(sql, tuple(values)).fetchall()
 
-    def version(self) -> tuple[int, int]:
-        """Another value after every change, whichever process made it."""
+    def version(self) -> tuple[float, ...]:
+        """Another value after every change, whichever process made it, and for every request with a lag."""
         with self._lock:
             seen = self._db.execute("PRAGMA data_version").fetchone()[0]
-            return int(seen), self._db.total_changes
+            return int(seen), self._db.total_changes, time.monotonic() if LAG.get() else 0.0
+
+    # ------------------------------------------------------------------ reads that are behind
+    def _remember(self, place: Place) -> None:
+        if self.remembered:
+            now = time.monotonic()
+            while self._before and self._before[0][0] < now - self.remembered:
+                self._before.popleft()
+            self._before.append((now, place, self.get(*place)))
+
+    def _unseen(self, system: str, object: str) -> dict[str, Doc | None]:
+        """Documents by id as they were before the writes that the request does not see; None: not there."""
+        lag, found = LAG.get(), dict[str, Doc | None]()
+        if lag:
+            start = time.monotonic() - lag
+            for at, place, doc in self._before:
+                if at >= start and place[:2] == (system, object):
+                    found.setdefault(place[2], doc)
+        return found
 
     # ------------------------------------------------------------------ reads
     def get(self, system: str, object: str, id: str, *, deleted: bool = False) -> Doc | None:
@@ -105,13 +133,19 @@ class Store:
         more = "" if deleted else " AND deleted = 0"
         sql = f"SELECT body FROM docs WHERE system = ? AND object = ? AND id = ?{more}"
         with self._lock:
-            rows = [self._db.execute(sql, (system, object, id)).fetchone() for id in ids]
-        return [decode_json(row[0]) for row in rows if row]
+            behind = self._unseen(system, object)
+            wanted = list(ids)
+            rows = [self._db.execute(sql, (system, object, id)).fetchone() for id in wanted]
+        if not behind:
+            return [decode_json(row[0]) for row in rows if row]
+        now = {id: decode_json(row[0]) if row else None for id, row in zip(wanted, rows, strict=True)}
+        return [doc for id in wanted if (doc := behind.get(id, now[id])) is not None]
 
     def keyed(self, system: str, object: str, name: str, value: Any) -> list[Doc]:
         """Documents whose indexed field has a value; letters' case does not matter."""
         sql = "SELECT id FROM keys WHERE system = ? AND object = ? AND name = ? AND value = ? ORDER BY length(id), id"
-        return self.many(system, object, [row[0] for row in self.rows(sql, (system, object, name, _key(value)))])
+        found = self.many(system, object, [row[0] for row in self.rows(sql, (system, object, name, _key(value)))])
+        return [doc for doc in found if _key(doc.get(name)) == _key(value)] if LAG.get() else found
 
     def indexed(self, system: str, object: str) -> tuple[str, ...]:
         """Fields that `keyed` takes."""
@@ -130,7 +164,10 @@ class Store:
         if not deleted:
             tests.append("deleted = 0")
         by = "modified, length(id), id" if order == "modified" else "length(id), id"
-        return [row[0] for row in self.rows(f"SELECT id FROM docs WHERE {' AND '.join(tests)} ORDER BY {by}", values)]
+        found = [row[0] for row in self.rows(f"SELECT id FROM docs WHERE {' AND '.join(tests)} ORDER BY {by}", values)]
+        with self._lock:
+            behind = self._unseen(system, object)
+        return [id for id in found if behind.get(id, {}) is not None] if behind else found
 
     def scan(
         self, system: str, object: str, *, since: str | None = None, until: str | None = None, deleted: bool = False
@@ -160,6 +197,7 @@ class Store:
     def put(self, system: str, object: str, id: str, doc: Doc, *, deleted: bool = False) -> None:
         """Write a document; the caller has put the system's own stamps into it."""
         with self.writing():
+            self._remember((system, object, id))
             self._db.execute("DELETE FROM keys WHERE system = ? AND object = ? AND id = ?", (system, object, id))
             self._db.execute(_PUT, self._row(system, object, id, doc, deleted))
             if not deleted:
@@ -196,6 +234,7 @@ class Store:
     def purge(self, system: str, object: str, id: str) -> None:
         """Forget a document; not even a deleted one is left."""
         with self.writing():
+            self._remember((system, object, id))
             for table in ("docs", "keys"):
                 self._db.execute(
                     f"DELETE FROM {table} WHERE system = ? AND object = ? AND id = ?", (system, object, id)
@@ -218,6 +257,18 @@ class Store:
         with self._lock:
             journal.note(self._db, self.now(), system, object, op, id, body)
 
+    def note_fault(self, system: str, method: str, path: str, what: str) -> None:
+        """Journal a fault, whatever becomes of the request."""
+        with self.writing():
+            self._db.execute(
+                "INSERT INTO faults (at, system, method, path, what) VALUES (?, ?, ?, ?, ?)",
+                (self.now(), system, method, path, what),
+            )
+
+    def faults(self) -> list[tuple[Any, ...]]:
+        """Faults that were made, in order: (seq, at, system, method, path, what)."""
+        return self.rows("SELECT seq, at, system, method, path, what FROM faults ORDER BY seq")
+
     def journal(self, system: str | None = None) -> list[journal.Entry]:
         """Accepted writes in order, of one system or of all."""
         sql = "SELECT seq, object, op, id, body, system, at, headers FROM journal"
@@ -226,7 +277,8 @@ class Store:
 
     def clear(self) -> None:
         with self.writing():
-            for table in ("docs", "keys", "journal", "counters"):
+            self._before.clear()
+            for table in ("docs", "keys", "journal", "counters", "faults"):
                 self._db.execute(f"DELETE FROM {table}")
 
 

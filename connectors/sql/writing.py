@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +16,9 @@ from connectors.sql.faults import HINTS, kind_of, problem_of, reason, row_proble
 from connectors.sql.reading import among, bound
 from connectors.sql.tables import Source
 from connectors.sql.values import Unfit
+from engine.sdk.clock import boot
 from engine.sdk.connector import Operation, Outcome
-from engine.sdk.errors import ConnectorError, Problem, nearest
+from engine.sdk.errors import Problem, nearest
 from engine.sdk.record import Fields, text_key
 
 MERGES = ("postgresql", "sqlite", "mysql", "mariadb")
@@ -46,7 +46,7 @@ class Writing:
         outcomes: dict[str, Outcome] = {}
         ready: list[Ready] = []
         for one in operations:
-            if one.send_by is not None and time.monotonic() > one.send_by:
+            if one.send_by is not None and boot() > one.send_by:
                 outcomes[one.id] = Outcome(one.id, "retry", one.key)
                 continue
             try:
@@ -98,12 +98,18 @@ class Writing:
 
     # ------------------------------------------------------------------ one transaction, or less
     def _batch(self, ready: list[Ready]) -> dict[str, Outcome]:
-        """All in one transaction; where a row is refused, each half in its own, down to the row."""
+        """All in one transaction; where a row is refused, each half in its own, down to the row.
+
+        A database that cannot be reached any more is told for the rows at hand: the other half may be written by then.
+        """
         committing = False
         try:
             connection = self.engine.connect()
         except DBAPIError as error:
-            raise ConnectorError(trouble_of(error), problem_of(error, self.connection)) from None
+            trouble, problem = trouble_of(error), problem_of(error, self.connection)
+            return {
+                one.one.id: Outcome(one.one.id, "retry", one.key, problem=problem, trouble=trouble) for one in ready
+            }
         try:
             with connection:
                 outcomes: dict[str, Outcome] = {}

@@ -136,7 +136,9 @@ def prune(context: Context) -> None:
 
     retention = context.workspace.settings.retention
     keep = {
-        name: span for name in ("exceptions", "inputs", "operations") if (span := getattr(retention, name)) is not None
+        name: span
+        for name in ("exceptions", "inputs", "operations", "history")
+        if (span := getattr(retention, name)) is not None
     }
     removed = remove(context.store, keep)
     context.answer(
@@ -149,6 +151,7 @@ def prune(context: Context) -> None:
 @pass_context
 def doctor(context: Context) -> int:
     """Look the installation over: documents, state, runs that died, exceptions that wait."""
+    from engine.cli.runs import open_alerts
     from engine.compile.workspace import problems_of
     from engine.state.care import sizes
 
@@ -166,6 +169,14 @@ def doctor(context: Context) -> int:
         {"ok": True, "what": f"{counts['exceptions']:,} exceptions in all"},
         {"ok": not doubt, "what": f"{len(doubt)} writes without a known outcome"},
         {"ok": True, "what": f"{len(died)} runs are going on"},
+        *(
+            {
+                "ok": False,
+                "what": f"{one['flow']}: `{one['expectation']}: {one['limit']}` is missed: {one['reached']}, "
+                f"since {one['since'][:19]}Z",
+            }
+            for one in open_alerts(context)
+        ),
     ]
 
     def text() -> None:

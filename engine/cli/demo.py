@@ -127,13 +127,20 @@ def sandbox() -> None:
 
 @sandbox.command("start")
 @click.option("--for", "seconds", type=float, help="Stop after so many seconds.")
+@click.option("--faults", type=click.Path(path_type=Path, dir_okay=False), help="YAML list of what goes wrong.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Decides the faults that are left to chance.")
 @common
 @pass_context
-def start(context: Context, seconds: float | None) -> None:
-    """Serve the fake systems until Ctrl-C, for other clients (commands start them by themselves)."""
-    from engine.cli.sandboxes import running
+def start(context: Context, seconds: float | None, faults: Path | None, seed: int) -> None:
+    """Serve the fake systems until Ctrl-C, for other clients (commands start them by themselves).
+
+    With --faults they fail on purpose, the same way for the same seed; docs/delivery.md says what for.
+    """
+    from engine.cli.sandboxes import inject, running
 
     box = running(context.workspace.folder)
+    if faults is not None:
+        inject(box, faults, seed)
     rows = {name: {"url": box.url(name), "credentials": box.credentials(name)} for name in box.servers}
 
     def text() -> None:

@@ -27,7 +27,7 @@ COMMANDS = {
     "schema": "engine.cli.author", "mapping": "engine.cli.preview", "test": "engine.cli.preview",
     "plan": "engine.cli.operate", "run": "engine.cli.operate", "runs": "engine.cli.runs",
     "exceptions": "engine.cli.exceptions",
-    "links": "engine.cli.records", "trace": "engine.cli.records", "explain": "engine.cli.records",
+    "links": "engine.cli.links", "trace": "engine.cli.records", "explain": "engine.cli.records",
     "connectors": "engine.cli.care", "state": "engine.cli.care", "doctor": "engine.cli.care",
 }  # fmt: skip
 
@@ -163,8 +163,8 @@ SUMMARIES = {
     "plan": "What a run would change; writes nothing.",
     "run": "Run flows.",
     "runs": "Runs: list, show, cancel, resume.",
-    "exceptions": "Records that need a person: list, show, note, replay, discard.",
-    "links": "The crosswalk: find, add, remove.",
+    "exceptions": "Records that need a person: list, show, assign, tag, note, edit, replay, try, discard.",
+    "links": "The crosswalk: find, add, import, remove, review.",
     "trace": "A record's journey across systems.",
     "explain": "Where a value came from.",
     "connectors": "Connections: list, describe, check.",

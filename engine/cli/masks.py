@@ -8,6 +8,7 @@ from typing import Any
 from engine.sdk.errors import CrosswalkError, Position
 from engine.sdk.record import Fields
 from engine.spec.workspace import Workspace
+from engine.state.exceptions import Row
 
 MASK = "••••"
 EVERYTHING = frozenset("*")
@@ -61,3 +62,15 @@ def masked(record: Mapping[str, Any], hidden: Iterable[str]) -> Fields:
     names = frozenset(hidden)
     every = names == EVERYTHING
     return {name: MASK if (every or name in names) and value is not None else value for name, value in record.items()}
+
+
+def snapshots_hidden(workspace: Workspace, row: Row) -> dict[str, Iterable[str]]:
+    """What is masked in each snapshot of an exception: raw, canonical, payload."""
+    try:
+        canonical = sensitive(workspace, row.entity)
+        flow = workspace.document("flow", row.flow).model
+    except CrosswalkError:  # the documents have changed since and cannot be read
+        return dict.fromkeys(("raw", "canonical", "payload"), EVERYTHING)
+    target = next((one for one in flow.targets if (one.name or one.connection) == row.target), None)
+    payload = in_system(workspace, target.mapping, canonical) if target else EVERYTHING
+    return {"raw": in_system(workspace, flow.source.mapping, canonical), "canonical": canonical, "payload": payload}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,7 @@ def run(context: Context, flows: tuple[str, ...], full: bool, since: str | None,
     stop_gently(runner)
     told: list[Fields] = []
     moved: list[Fields] = []
+    alerts: list[Fields] = []
     for name in _flows(context, flows):
         options = options_of(full=full, since=since, until=until, limit=limit, records=records)
         if plan_file is not None:
@@ -155,12 +157,13 @@ def run(context: Context, flows: tuple[str, ...], full: bool, since: str | None,
         result = runner.run(name, options)
         told.append(result.run)
         moved += [{"flow": name, **one} for one in result.moved]
+        alerts += result.alerts
         if runner.cancelled.is_set():
             break
-    answer: Fields = {"runs": told}
+    answer: Fields = {"runs": told, "alerts": alerts}
     if plan_file is not None:
         answer["moved"] = moved
-    context.answer(answer, lambda: show_runs(told, moved))
+    context.answer(answer, lambda: show_runs(told, moved, alerts))
     return exit_code([str(one["state"]) for one in told], bool(moved))
 
 
@@ -177,7 +180,13 @@ def stop_gently(runner: Any) -> None:
     signal.signal(signal.SIGTERM, stop)
 
 
-def show_runs(told: list[Fields], moved: list[Fields]) -> None:
+def show_alerts(alerts: Sequence[Fields]) -> None:
+    for one in alerts:
+        click.echo(printable(f"ALERT {one['flow']}: `{one['expectation']}: {one['limit']}` is missed: {one['reached']}, "
+                             f"since {one['since'][:19]}Z"))  # fmt: skip
+
+
+def show_runs(told: list[Fields], moved: list[Fields], alerts: Sequence[Fields] = ()) -> None:
     names = ("read", "created", "updated", "unchanged", "deleted", "quarantined", "waiting", "skipped")
     rows = [[one["flow"], one["state"], *[f"{one[name]:,}" for name in names]] for one in told]
     table(("flow", "state", *names), rows, right=names)
@@ -189,3 +198,4 @@ def show_runs(told: list[Fields], moved: list[Fields]) -> None:
             )
     for one in moved:
         click.echo(f"  moved since the plan: {one['flow']} {one['target']} {one['key']}")
+    show_alerts(alerts)

@@ -1,4 +1,4 @@
-"""`links`, `trace`, `explain`: which records belong together, where they have been, where a value came from."""
+"""`trace`, `explain`: where a record has been, where a value came from."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from engine.cli.main import Context, common, pass_context
 from engine.cli.masks import MASK, sensitive
 from engine.sdk.errors import Problem, UsageError
 from engine.sdk.record import Fields, decode_json
-from engine.state import audit, canonical, ledger, operations
+from engine.state import canonical, ledger, operations
 from engine.state import links as state
 from engine.state.store import Tx
 
@@ -33,75 +33,10 @@ def record_id(context: Context, tx: Tx, text: str) -> tuple[str, str]:
     )
 
 
-@click.group()
-@common
-def links() -> None:
-    """The crosswalk: which native ids are one canonical record."""
-
-
-def _link(one: state.Link) -> Fields:
+def link_told(one: state.Link) -> Fields:
+    """A link as every command prints it."""
     return {"entity": one.entity, "connection": one.connection, "object": one.object, "native_id": one.native_id,
             "canonical_id": one.canonical_id, "part": one.part or None, "state": one.state}  # fmt: skip
-
-
-@links.command("find")
-@click.argument("record")
-@common
-@pass_context
-def find(context: Context, record: str) -> None:
-    """Every link of a record."""
-    with context.store.read() as tx:
-        _, id = record_id(context, tx, record)
-        rows = [_link(one) for one in state.of_record(tx, id)]
-
-    def text() -> None:
-        click.echo(f"canonical id {id}")
-        for row in rows:
-            click.echo(f"  {row['connection']}:{printable(row['native_id'])}  {row['object']} ({row['state']})")
-
-    context.answer({"links": rows}, text)
-
-
-@links.command("add")
-@click.argument("entity")
-@click.argument("object")
-@click.argument("native")
-@click.argument("canonical_id")
-@common
-@pass_context
-def add(context: Context, entity: str, object: str, native: str, canonical_id: str) -> None:
-    """Say that a native record is a canonical one: links add client Account crm:001 CANONICAL_ID."""
-    connection, _, native_id = native.partition(":")
-    context.workspace.connection(connection)
-    context.workspace.document("schema", entity)
-    with context.store.begin("links add") as tx:
-        conflicts = state.put(
-            tx, [state.Link(entity, connection, object, native_id, canonical_id, "", "live", "by hand")]
-        )
-        if conflicts:
-            standing = conflicts[0].standing
-            raise UsageError(Problem("X909", f"{standing.connection}:{standing.native_id} is linked to {standing.canonical_id}",
-                                     None, "remove that link first"))  # fmt: skip
-        operations.decide(tx, canonical_id, "", "confirmed", where=(connection, object), native=native_id)
-        audit.append(tx, context.actor, "links add", f"{native} = {canonical_id}")
-    context.answer({"added": native}, lambda: click.echo("added"))
-
-
-@links.command("remove")
-@click.argument("native")
-@common
-@pass_context
-def remove(context: Context, native: str) -> None:
-    """Forget what a native record is linked to."""
-    connection, _, native_id = native.partition(":")
-    with context.store.begin("links remove") as tx:
-        found = state.of_native(tx, connection, native_id)
-        if not found:
-            raise UsageError(Problem("X908", f"{native!r} is not linked", None, "write connection:native_id"))
-        for one in found:
-            state.remove(tx, one)
-        audit.append(tx, context.actor, "links remove", native)
-    context.answer({"removed": len(found)}, lambda: click.echo(f"{len(found)} removed"))
 
 
 @click.command()
@@ -118,7 +53,7 @@ def trace(context: Context, record: str) -> None:
             "entity": entity,
             "version": stored.version if stored else None,
             "deleted": stored.deleted if stored else None,
-            "links": [_link(one) for one in state.of_record(tx, id)],
+            "links": [link_told(one) for one in state.of_record(tx, id)],
             "deliveries": [
                 {"connection": connection, "object": object, "mapping": mapping, "part": row.part or None,
                  "native_id": row.native_id, "deliveries": row.revision, "state": row.state}

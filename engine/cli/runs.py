@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from decimal import Decimal
 from typing import Any
@@ -11,7 +10,7 @@ import click
 
 from engine.cli.answer import inline, plain, table
 from engine.cli.main import Context, common, pass_context
-from engine.cli.operate import exit_code, options_of, progress, show_runs, stop_gently
+from engine.cli.operate import exit_code, options_of, progress, show_alerts, show_runs, stop_gently
 from engine.sdk.errors import Problem, UsageError
 from engine.sdk.record import Fields
 
@@ -41,8 +40,10 @@ def list_runs(context: Context, flow: str | None, wanted: str | None, limit: int
     with context.store.read() as tx:
         found = state.listed(tx, flow, limit, wanted)
     rows = [_told(one) for one in found]
+    alerts = open_alerts(context)
 
     def text() -> None:
+        show_alerts(alerts)
         if not rows:
             click.echo("no run yet: crosswalk run FLOW" if wanted is None and flow is None else "no such run")
             return
@@ -53,7 +54,14 @@ def list_runs(context: Context, flow: str | None, wanted: str | None, limit: int
             right=COUNTS,
         )  # fmt: skip
 
-    context.answer({"runs": rows}, text)
+    context.answer({"runs": rows, "alerts": alerts}, text)
+
+
+def open_alerts(context: Context) -> list[Fields]:
+    """Expectations that are missed, freshness judged at this moment."""
+    from engine.run.expectations import judge_freshness, told
+
+    return [told(one) for one in judge_freshness(context.store, context.workspace)]
 
 
 def _told(one: Any) -> Fields:
@@ -142,7 +150,9 @@ def cancel(context: Context, run: str) -> int:
 @pass_context
 def resume(context: Context, run: str, approve: bool) -> int:
     """Go on after a run that was held (with --approve), cancelled or failed, asked for as it was."""
+    from engine.run.guards import share_of
     from engine.state import audit
+    from engine.state import runs as runs_state
 
     found = _run_of(context, run)
     if found.state not in ("held", "cancelled", "failed"):
@@ -156,20 +166,20 @@ def resume(context: Context, run: str, approve: bool) -> int:
         )
     asked = found.options
     given: dict[str, Any] = {"full": bool(asked.get("full")), "limit": asked.get("limit"), "since": asked.get("since"),
-                             "until": asked.get("until"), "records": tuple(asked.get("records") or ())}  # fmt: skip
+                             "until": asked.get("until"), "records": tuple(asked.get("records") or ()),
+                             "approved": {name: Decimal(share) for name, share in (asked.get("approved") or {}).items()}}  # fmt: skip
     if found.state == "held":
         if not approve:
             raise UsageError(
                 Problem("X907", f"it is held: {found.held_because}", None, "look at it, then add --approve")
             )
-        match = re.match(r"guard `(\w+).*?(?:\((\d+)%\))?$", found.held_because or "")
-        guard = match[1] if match else "errors"
-        share = (Decimal(match[2]) + 1) / 100 if match and match[2] else Decimal(1)
-        given["approved"] = {guard: share}
         with context.store.begin("approve") as tx:
-            audit.append(tx, context.actor, "runs resume --approve", run, {"guard": guard, "up_to": share})
+            guard, part, whole = runs_state.hold_of(tx, run) or ("errors", 0, 0)
+            given["approved"][guard] = share_of(part, whole)
+            detail = {"guard": guard, "part": part, "whole": whole, "because": found.held_because}
+            audit.append(tx, context.actor, "runs resume --approve", run, detail)
     runner = context.runner(progress)
     stop_gently(runner)
     result = runner.run(found.flow, options_of(**given, trigger=f"resume {run}"))
-    context.answer({"runs": [result.run]}, lambda: show_runs([result.run], []))
+    context.answer({"runs": [result.run], "alerts": result.alerts}, lambda: show_runs([result.run], [], result.alerts))
     return exit_code([str(result.run["state"])])

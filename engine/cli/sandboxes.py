@@ -6,7 +6,7 @@ import atexit
 from pathlib import Path
 from typing import Any
 
-from engine.sdk.errors import ConnectorError, Problem, nearest
+from engine.sdk.errors import ConnectorError, Position, Problem, SpecError, nearest
 
 _running: dict[Path, Any] = {}
 
@@ -21,6 +21,38 @@ def running(folder: Path) -> Any:
         _running[place] = point.load()(place)
         atexit.register(_running[place].close)
     return _running[place]
+
+
+def fresh() -> Any:
+    """Bundled fakes in memory, as seeded; the caller closes them."""
+    from importlib.metadata import entry_points
+
+    (point,) = entry_points(group="engine.sandboxes", name="default")
+    return point.load()(None)
+
+
+def inject(sandbox: Any, script: Path, seed: int) -> int:
+    """Let a script of faults (YAML or JSON) stand before the systems; how many lines it has. Raises SpecError."""
+    from pydantic import ValidationError
+
+    from engine.spec.faults import problems_of
+    from engine.spec.load import content
+    from engine.spec.source import read_yaml
+
+    given, positions = read_yaml(content(script, script.name), script.name)
+    if not isinstance(given, list):
+        hint = "write `- { do: cut, method: POST, chance: 5% }`, one line a fault"
+        raise SpecError(Problem("E142", "a script of faults is a list", Position(script.name, 1, 1), hint))
+    rules, problems = [], []
+    for number, one in enumerate(given):
+        try:
+            rules.append(sandbox.rule.model_validate(one))
+        except ValidationError as error:
+            problems += problems_of(error, sandbox.rule, positions, (number,))
+    if problems:
+        raise SpecError(problems)
+    sandbox.inject(rules, seed)
+    return len(rules)
 
 
 def stop_all() -> None:

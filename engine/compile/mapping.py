@@ -14,7 +14,7 @@ from engine.compile.outbound import Outbound
 from engine.compile.registry import Registry
 from engine.compile.rules import Fault, Generated, LinkSlot, RefSlot, RuleInfo, problem_of
 from engine.sdk.connector import ObjectInfo
-from engine.sdk.errors import Problem
+from engine.sdk.errors import ExceptionClass, Problem
 from engine.sdk.record import JSON, Fields
 from engine.spec.load import Document
 from engine.spec.mapping import Mapping, Onto
@@ -75,7 +75,7 @@ class Direction:
         rule = self.generated.rule_at(line)
         return (max(rule, 0), "expression", None, f"{type(error).__name__}: {error}")
 
-    def problem(self, fault: Fault) -> tuple[Problem, str]:
+    def problem(self, fault: Fault) -> tuple[Problem, ExceptionClass]:
         """A fault with the mapping's line, and its exception class."""
         return problem_of(fault, self.rules)
 

@@ -72,6 +72,13 @@ class Ownership:
             return True
         return lambda record, env: owner.of(record, env) == role
 
+    @property
+    def shared(self) -> frozenset[str]:
+        """Fields that are shared, at some stage at least."""
+        return frozenset(
+            name for name, owner in self.owners.items() if any(role == "shared" for role, _ in owner.roles)
+        )
+
     def roles(self) -> set[str]:
         """Every role that the entity names."""
         return {role for owner in self.owners.values() for role, _ in owner.roles} - {"shared"}

@@ -25,13 +25,16 @@ class Registry:
         self.workspace = workspace
         self.functions = FunctionSet.of_workspace(workspace.functions) if workspace.functions else FunctionSet()
         self._store_rows = store_rows
+        self.asked: dict[tuple[str, str], Document] = {}
+        """Every document that was asked for."""
         self._schemas: dict[str, CompiledSchema] = {}
         self._shapes: dict[str, Shape] = {}
         self._tables: dict[str, TableIndex] = {}
 
     def document(self, kind: str, name: str, at: Position | None) -> Document:
         """A document by name; SpecError with the nearest name at the place that asked for it."""
-        return self.workspace.document(kind, name, at=at)
+        found = self.asked[kind, name] = self.workspace.document(kind, name, at=at)
+        return found
 
     def schema(self, entity: str, at: Position | None = None) -> CompiledSchema:
         if entity not in self._schemas:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from engine.compile.casts import shown
-from engine.sdk.errors import Position, Problem
+from engine.sdk.errors import ExceptionClass, Position, Problem
 from engine.sdk.record import JSON, encode_json
 
 MISSING: Final = type("Missing", (), {"__repr__": lambda self: "missing", "__bool__": lambda self: False})()
@@ -17,7 +17,7 @@ MISSING: Final = type("Missing", (), {"__repr__": lambda self: "missing", "__boo
 Fault = tuple[int, str, JSON, str]
 """(rule index, kind, value, detail): what generated code appends when a rule cannot give its value."""
 
-FAULTS: dict[str, tuple[str, str, str]] = {
+FAULTS: dict[str, tuple[str, ExceptionClass, str]] = {
     # kind: (code, exception class, hint)
     "cast": ("E401", "mapping", "correct the value in the source, or the rule's `as`, `format` or `scale`"),
     "values": ("E402", "mapping", "add the value to `values`, or say `on_missing`"),
@@ -72,7 +72,7 @@ def both(one: JSON, other: JSON) -> str:
     return f"{shown(one)} and {shown(other)}"
 
 
-def problem_of(fault: Fault, rules: Sequence[RuleInfo]) -> tuple[Problem, str]:
+def problem_of(fault: Fault, rules: Sequence[RuleInfo]) -> tuple[Problem, ExceptionClass]:
     """A fault as a problem that names the mapping's line, and its exception class."""
     index, what, value, detail = fault
     rule = rules[index]

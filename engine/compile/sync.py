@@ -59,6 +59,28 @@ class TargetPlan:
     emit: str | None
     at: Position
 
+    @property
+    def marker(self) -> str | None:
+        """The target's field that holds Crosswalk's mark: the mapping's, else the connector's."""
+        return self.mapping.model.marker or self.info.marker
+
+    def native_paths(self, rule: tuple[str, ...]) -> tuple[str, ...] | None:
+        """Where the target holds the fields of a match rule; None where one of them has no plain path."""
+        fields = [self.mapping.model.fields.get(name) for name in rule]
+        paths = [field.to or field.from_ if field is not None else None for field in fields]
+        return tuple(map(str, paths)) if all(isinstance(path, str) for path in paths) else None
+
+    @property
+    def write_class(self) -> str:
+        """The DELIVERY class of writes to it. A rests on upserts, C on something to search by; where a flow has no use
+        for the one, or a mapping nothing for the other, what is left counts."""
+        given = self.info.write_class
+        if given == "A" and not ("upsert" in self.info.operations and self.operation in ("upsert", "update")):
+            given = "C"
+        if given == "C" and not (self.marker or self.match):
+            return "D"
+        return given
+
 
 @dataclass(frozen=True, slots=True)
 class CollectPlan:
@@ -112,7 +134,7 @@ def compile_sync(document: Document, registry: Registry, describe: Describe | No
     assert source is not None and checks is not None and collects is not None
     found = tuple(target for target in targets if target is not None)
     plan = SyncPlan(document.name, document, flow, schema, source, checks, found, collects, b"")
-    plan.documents = _printable(_documents(plan, registry))
+    plan.documents = printable(_documents(plan, registry))
     plan.logic = digest(plan.documents)
     plan.follows = _follows(plan)
     return plan
@@ -239,11 +261,11 @@ def _follows(plan: SyncPlan) -> bool:
     return inbound.uses_clock or any(target.mapping.uses_clock for target in plan.targets)
 
 
-def _printable(documents: Any) -> Any:
+def printable(documents: Any) -> Any:
     """Documents as JSON: keys that are no text (typed value maps) become text with their type."""
     if isinstance(documents, dict):
         return {
-            key if isinstance(key, str) else f"!{type(key).__name__} {key}": _printable(value)
+            key if isinstance(key, str) else f"!{type(key).__name__} {key}": printable(value)
             for key, value in documents.items()
         }
-    return [_printable(one) for one in documents] if isinstance(documents, (list, tuple)) else documents
+    return [printable(one) for one in documents] if isinstance(documents, (list, tuple)) else documents

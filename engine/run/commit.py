@@ -6,42 +6,75 @@ from typing import Any
 
 from engine.compile.schema import value_at
 from engine.compile.sync import SyncPlan, TargetPlan
+from engine.run.echo import Rows, keep_images, written_images
+from engine.run.identity import recognised_meanwhile
 from engine.run.items import Delivery, Item, Trouble
+from engine.run.jobs import close_jobs
+from engine.run.journal import Lost, mine, settle_writes
 from engine.run.mapping import snapshot
+from engine.run.quarantine import keep_troubles
 from engine.run.session import Session
-from engine.run.shared import moved_bases
+from engine.run.swings import keep_swings
 from engine.sdk.errors import Problem
-from engine.sdk.record import digest, encode_json
-from engine.state import bases, canonical, exceptions, inputs, ledger, links, operations, runs
+from engine.sdk.record import encode_json
+from engine.state import canonical, exceptions, inputs, ledger, links, runs
 from engine.state.inputs import Seen
 from engine.state.ledger import Delivered
 from engine.state.links import Link
 from engine.state.store import Tx
 
-WITHOUT = "it goes out again by itself once that record is known"
-
 
 def commit_items(session: Session, plan: SyncPlan, items: list[Item], cursor: Any = None) -> None:
-    """One transaction for the whole batch. Records that somebody else changed meanwhile go through again."""
+    """One transaction for the whole batch. Records that somebody else changed meanwhile go through again.
+
+    Raises Lost where another run took over: then only what the targets have is noted.
+    """
+    with session.reading():
+        written = written_images(session, plan, _kept(items))
     with session.store.begin("T2") as tx:
-        lost = _canonical(tx, session, plan, items)
-        _links(tx, session, plan, items)
-        _ledger(tx, session, plan, items)
-        _history(tx, session, plan, items, lost)
-        bases.put(tx, moved_bases(plan, [one for one in _kept(items) if str(one.canonical_id) not in lost]))
-        _exceptions(tx, session, plan, items)
-        _inputs(tx, session, plan, items, lost)
-        _wake(tx, session, plan, items)
-        for item in items:
-            if item.ended != "redo" and str(item.canonical_id) not in lost:
-                session.counts.add(item)
-        runs.progress(tx, session.run, session.counts.as_json())
-        if cursor is not None:
-            position, version = cursor
-            cursor[1] = runs.save_cursor(tx, plan.name, position, version)
+        held = mine(tx, session)
+        if held:
+            _commit(tx, session, plan, items, written, cursor)
+        else:
+            _facts(tx, session, plan, items)
+    if not held:
+        raise Lost(plan.name)
     entity = plan.schema.entity
     session.env.forget(entity, [str(item.canonical_id) for item in items if item.canonical_id])
-    session.redo += [item for item in items if str(item.canonical_id) in lost]
+
+
+def _commit(tx: Tx, session: Session, plan: SyncPlan, items: list[Item], written: Rows, cursor: Any) -> None:
+    """Everything of the batch."""
+    recognised_meanwhile(tx, plan, _kept(items))
+    _canonical(tx, session, plan, items)
+    _links(tx, session, plan, items)
+    _target_links(tx, session, plan, items)
+    _ledger(tx, session, plan, items)
+    _history(tx, session, plan, items)
+    keep_images(tx, session, plan, [one for one in _kept(items) if not one.lost], written)
+    keep_swings(tx, items)
+    keep_troubles(tx, session, plan, items)
+    _inputs(tx, session, plan, items)
+    _wake(tx, session, plan, items)
+    again = [item for item in items if item.goes_again]
+    for item in items:
+        if item.ended != "redo" and not item.goes_again:
+            session.counts.add(item)
+    runs.progress(tx, session.run, session.counts.as_json())
+    session.redo += again
+    if cursor is not None and not (session.redo or session.parked):  # it never passes what is not finished
+        position, version = cursor
+        cursor[1] = runs.save_cursor(tx, plan.name, position, version)
+
+
+def _facts(tx: Tx, session: Session, plan: SyncPlan, items: list[Item]) -> None:
+    """The lease was lost: what the targets have is a fact all the same; two ids for one record are told."""
+    before = {id(one) for item in items for one in item.deliveries if one.trouble}
+    _target_links(tx, session, plan, items)
+    for target in plan.targets:
+        settle_writes(tx, session, target, _of(items, target))
+    doubled = [item for item in items if any(one.trouble and id(one) not in before for one in item.deliveries)]
+    keep_troubles(tx, session, plan, doubled)
 
 
 def _kept(items: list[Item]) -> list[Item]:
@@ -49,10 +82,15 @@ def _kept(items: list[Item]) -> list[Item]:
     return [item for item in items if item.trouble is None and item.ended is None and item.canonical_id is not None]
 
 
-def _canonical(tx: Tx, session: Session, plan: SyncPlan, items: list[Item]) -> set[str]:
+def _parked(item: Item) -> bool:
+    """Whether the next run must meet the record again as this one did: a delete is seen by a sweep only while its link lives."""
+    return any(one.trouble is not None and one.trouble.state == "parked" for one in item.deliveries)
+
+
+def _canonical(tx: Tx, session: Session, plan: SyncPlan, items: list[Item]) -> None:
     if plan.flow.store == "none":
-        return set()
-    kept = [item for item in _kept(items) if item.changed or item.stored is None]
+        return
+    kept = [item for item in _kept(items) if not item.lost and (item.changed or item.stored is None)]
     entity = plan.schema.entity
     changes = [
         canonical.Change(
@@ -62,6 +100,16 @@ def _canonical(tx: Tx, session: Session, plan: SyncPlan, items: list[Item]) -> s
         for item in kept
     ]  # fmt: skip
     lost = canonical.put(tx, entity, changes, session.run) if changes else set()
+    sent = {
+        str(item.canonical_id): item.stored.version
+        for item in _kept(items)
+        if item.stored and not item.changed and any(one.outcome for one in item.deliveries)
+    }
+    if sent:
+        lost |= canonical.moved(tx, entity, sent)
+    for item in _kept(items):
+        item.lost = item.lost or str(item.canonical_id) in lost
+    kept = [item for item in kept if not item.lost]
     if plan.schema.match and kept:
         canonical.put_matches(
             tx, entity, [(str(i.canonical_id), [] if i.deleted else plan.schema.match_keys(i.merged)) for i in kept]
@@ -72,7 +120,6 @@ def _canonical(tx: Tx, session: Session, plan: SyncPlan, items: list[Item]) -> s
             (str(i.canonical_id), [(n, v) for n in wanted if isinstance(v := value_at(i.merged, n), str)]) for i in kept
         ]
         canonical.put_references(tx, entity, rows)
-    return lost
 
 
 def _links(tx: Tx, session: Session, plan: SyncPlan, items: list[Item]) -> None:
@@ -81,16 +128,20 @@ def _links(tx: Tx, session: Session, plan: SyncPlan, items: list[Item]) -> None:
     fresh = [
         Link(entity, source.connection, object, item.key, str(item.canonical_id), "", "live", session.run)
         for item in _kept(items)
-        if item.fresh_link and not item.deleted and not source.canonical
+        if item.fresh_link and not item.deleted and not source.canonical and not item.lost
     ]
     gone = [
         Link(entity, source.connection, object, item.key, str(item.canonical_id))
-        for item in _kept(items) if item.deleted and not source.canonical
+        for item in _kept(items) if item.deleted and not source.canonical and not _parked(item)
     ]  # fmt: skip
     if fresh:
         links.put(tx, fresh)
     if gone:
         links.set_state(tx, gone, "deleted")
+
+
+def _target_links(tx: Tx, session: Session, plan: SyncPlan, items: list[Item]) -> None:
+    entity = plan.schema.entity
     for target in plan.targets:
         written = []
         for item, delivery in _of(items, target):
@@ -100,6 +151,12 @@ def _links(tx: Tx, session: Session, plan: SyncPlan, items: list[Item]) -> None:
                 state = "deleted" if delivery.kind == "delete" else "live"
                 written.append((item, delivery, Link(entity, target.connection, target.info.name, delivery.native,
                                                      str(item.canonical_id), delivery.part, state, session.run)))  # fmt: skip
+        gone = [
+            Link(entity, target.connection, target.info.name, str(one.native), str(item.canonical_id))
+            for item, one in _of(items, target)
+            if one.outcome is not None and one.outcome.state == "missing" and one.kind == "update" and not target.mapping.onto
+        ]  # fmt: skip
+        links.set_state(tx, gone, "deleted")
         conflicts = {one.wanted: one.standing for one in links.put(tx, [link for _, _, link in written])}
         for item, delivery, link in written:
             standing = conflicts.get(link)
@@ -117,14 +174,9 @@ def _of(items: list[Item], target: TargetPlan) -> list[tuple[Item, Delivery]]:
 
 def _ledger(tx: Tx, session: Session, plan: SyncPlan, items: list[Item]) -> None:
     for target in plan.targets:
-        rows, settled = [], []
-        for item, delivery in _of(items, target):
-            outcome = delivery.outcome
-            if outcome is not None and target.info.write_class != "A":
-                ends = {"retry": "dropped", "in_doubt": "in_doubt", "refused": "refused", "conflict": "refused"}
-                state = ends.get(outcome.state, "confirmed")
-                settled.append((delivery.op_key, state, delivery.native, None))
-            known = delivery.known
+        pairs, rows = _of(items, target), []
+        for item, delivery in pairs:
+            outcome, known = delivery.outcome, delivery.known
             stays = known is not None and (known.hash == delivery.hash or target.operation == "create")
             if delivery.trouble is not None or (outcome is None and not delivery.adopted and stays):
                 continue
@@ -132,14 +184,9 @@ def _ledger(tx: Tx, session: Session, plan: SyncPlan, items: list[Item]) -> None
                 rows.append(_delivered(item, delivery))
         if rows:
             ledger.put(tx, target.connection, target.info.name, target.mapping.name, rows)
-        if settled:
-            operations.settle(tx, settled)
-        if target.info.write_class == "A":
-            keys = [one.op_key for _, one in _of(items, target) if one.op_key]
-            if keys:
-                tx.run(
-                    "DELETE FROM operations WHERE run = ? AND target = ? AND kind = 'batch'", (session.run, target.name)
-                )
+        settle_writes(tx, session, target, pairs)
+        if session.jobs:
+            close_jobs(session, tx, target)
 
 
 def _delivered(item: Item, delivery: Delivery) -> Delivered:
@@ -153,16 +200,16 @@ def _delivered(item: Item, delivery: Delivery) -> Delivered:
     first = known is None and delivery.counted != "deleted" and not delivery.adopted
     fields = delivery.encoded if first else encode_json({**(delivery.before if known else {}), **delivery.payload})
     return Delivered(
-        str(item.canonical_id), delivery.part, delivery.hash if state == "delivered" else b"\0" * 16, fields,
-        delivery.native, delivery.outcome.version if delivery.outcome else None,
+        str(item.canonical_id), delivery.part, delivery.hash if state == "delivered" else ledger.NO_HASH, fields,
+        delivery.native, delivery.outcome.version if delivery.outcome else delivery.version,
         (known.revision if known else 0) + 1, generation, state,
     )  # fmt: skip
 
 
-def _history(tx: Tx, session: Session, plan: SyncPlan, items: list[Item], lost: set[str]) -> None:
+def _history(tx: Tx, session: Session, plan: SyncPlan, items: list[Item]) -> None:
     rows = []
     for item in _kept(items) if plan.schema.history and plan.flow.store != "none" else ():
-        if str(item.canonical_id) in lost or not item.changed:
+        if item.lost or not item.changed:
             continue
         version = (item.stored.version if item.stored else 0) + 1
         for name in plan.schema.history:
@@ -175,61 +222,12 @@ def _history(tx: Tx, session: Session, plan: SyncPlan, items: list[Item], lost: 
         canonical.add_history(tx, rows)
 
 
-def _exceptions(tx: Tx, session: Session, plan: SyncPlan, items: list[Item]) -> None:
-    failures, healed = [], []
-    for item in items:
-        troubles: list[tuple[Trouble, str, str, Any]] = [(item.trouble, "", "", None)] if item.trouble else []
-        troubles += [(one.trouble, one.target.name, one.part, one.payload) for one in item.deliveries if one.trouble]
-        later = (*item.later, *(one for delivery in item.deliveries for one in delivery.later))
-        if later and item.trouble is None:
-            problem = Problem(
-                "E405", f"{item.key}: went on without {later[0][1]}", plan.source.mapping.document.at(), WITHOUT
-            )
-            trouble = Trouble("map", problem, "missing_reference", "waiting", reads=tuple(dict.fromkeys(later)))
-            troubles.append((trouble, "", "later", None))
-        for trouble, target, part, payload in troubles:
-            if trouble.until is not None and (item.key, target, part) in session.overdue:
-                _waited(trouble)
-            failures.append(_failure(session, plan, item, trouble, target, part, payload))
-        if session.live and item.ended != "redo":
-            bad = {(target, part) for _, target, part, _ in troubles}
-            healed += [key for key in session.live if key[0] == item.key and (key[1], key[2]) not in bad]
-    if failures:
-        exceptions.record(tx, failures)
-        session.live |= {(one.key, one.target, one.part) for one in failures}
-    if healed:
-        exceptions.close(tx, plan.name, healed, f"succeeded in {session.run}")
-        session.live -= set(healed)
-
-
-def _waited(trouble: Trouble) -> None:
-    """A wait that is over: a person is to look, and it still goes on by itself should the record arrive."""
-    told = trouble.problem
-    message = f"{told.message}, which did not come in the time that it may wait"
-    trouble.state = "open"
-    trouble.problem = Problem(told.code, message, told.at, "sync that record, or raise `wait_for`")
-
-
-def _failure(
-    session: Session, plan: SyncPlan, item: Item, trouble: Trouble, target: str, part: str, payload: Any
-) -> exceptions.Failure:
-    problem = trouble.problem
-    print_ = digest([plan.name, target, trouble.stage, problem.code, str(problem.at)]).hex()
-    return exceptions.Failure(
-        plan.name, session.run, plan.schema.entity, item.key, item.canonical_id, target, part, trouble.stage,
-        trouble.exception_class, problem.code, problem.message, problem.hint, str(problem.at) if problem.at else None,
-        trouble.queue or plan.flow.owner, trouble.state, print_, trouble.until, item.record.modified, plan.logic,
-        snapshot(item), encode_json(item.merged) if item.merged else None, encode_json(payload) if payload else None,
-        trouble.reads,
-    )  # fmt: skip
-
-
-def _inputs(tx: Tx, session: Session, plan: SyncPlan, items: list[Item], lost: set[str]) -> None:
+def _inputs(tx: Tx, session: Session, plan: SyncPlan, items: list[Item]) -> None:
     """Remember what is done with; a record in trouble is handled anew whenever it is read."""
     rows = []
     for item in items:
         open_end = item.trouble is not None or any(one.trouble or one.later for one in item.deliveries)
-        if open_end or item.ended in ("unchanged", "superseded", "redo") or str(item.canonical_id) in lost:
+        if open_end or item.lost or item.ended in ("unchanged", "superseded", "redo"):
             continue
         known = session.seen.get(item.key) if session.seen is not None else None
         if item.ended == "skipped" and known is not None and known.hash == item.raw_hash:
@@ -264,5 +262,7 @@ def _wake(tx: Tx, session: Session, plan: SyncPlan, items: list[Item]) -> None:
         if item.changed or item.fresh_link:
             changed.append((entity, str(item.canonical_id)))
             changed.append((entity, f"{plan.source.connection}:{item.key}"))
-        changed += [(entity, str(item.canonical_id)) for one in item.deliveries if one.counted == "created"]
+        for one in item.deliveries:
+            if one.native and (one.counted == "created" or one.adopted) and one.trouble is None:
+                changed += [(entity, str(item.canonical_id)), (entity, f"{one.target.connection}:{one.native}")]
     session.woken += exceptions.wake(tx, changed)

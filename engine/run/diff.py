@@ -11,14 +11,20 @@ from engine.compile.operators import true
 from engine.compile.rules import LinkSlot, key_text
 from engine.compile.sync import SyncPlan, TargetPlan
 from engine.run.adopt import adopt, changed, compare_with_target, keep_alike, leave_changed
-from engine.run.deliver import in_doubt_hint
+from engine.run.echo import unlike_images
+from engine.run.faults import internal, too_large
+from engine.run.handover import hand_over
 from engine.run.items import Delivery, Item, Trouble, going
+from engine.run.journal import wait_for_open
 from engine.run.mapping import patience
 from engine.run.session import Session
 from engine.sdk.errors import Problem
 from engine.sdk.record import Fields, decode_json, fingerprint
 from engine.state import canonical, ledger, links, operations
 from engine.state.store import instant
+
+GONE = ("deleted", "deactivated", "missing")
+"""States of a delivery after which there is nothing to delete."""
 
 
 def diff_items(session: Session, plan: SyncPlan, items: list[Item], slots: dict[str, list[LinkSlot]]) -> None:
@@ -46,7 +52,7 @@ def _for_target(
         native, troubles = _onto(session, target, onto, items)
     else:
         native = links.by_canonical(session.tx, target.connection, plan.schema.entity, ids, object)
-    busy = operations.open_for(session.tx, target.connection, object, ids) if target.info.write_class != "A" else {}
+    busy = operations.open_for(session.tx, target.connection, object, ids)
     parts_of: dict[str, list[str]] = {}
     for known_id, part in known:
         parts_of.setdefault(known_id, []).append(part)
@@ -68,9 +74,8 @@ def _for_target(
             link = next((one for one in native.get(id_, ()) if one.part == part or onto is not None), None)
             delivery.native = link.native_id if link and link.state == "live" else None
             item.deliveries.append(delivery)
-            if (id_, part) in busy:
-                _wait_for_open(item, delivery, busy[id_, part])
-            elif onto is not None and (item.deleted or not wanted):
+            delivery.version = delivery.known.version if delivery.known else None
+            if onto is not None and (item.deleted or not wanted):
                 item.deliveries.pop()  # the record is another's: it only stops adding to it
             elif id_ in troubles:
                 delivery.trouble = troubles[id_]
@@ -79,10 +84,15 @@ def _for_target(
             elif part not in wanted:
                 _ending(delivery, target.on_leave if not wanted else "deactivate", target)
             else:
-                _outward(session, target.mapping.outbound, item, delivery, slots)
+                _outward(session, plan, target.mapping.outbound, item, delivery, slots)
                 if delivery.trouble is None:
                     fresh.append((item, delivery))
-    _decide(session, plan, target, slots, fresh)
+    decide(session, plan, target, slots, fresh)
+    for item in items if busy else ():
+        for delivery in item.deliveries:
+            standing = busy.get((str(item.canonical_id), delivery.part))
+            if standing is not None and delivery.target is target and delivery.kind is not None:
+                wait_for_open(session, item, delivery, standing)
 
 
 def _onto(
@@ -138,24 +148,9 @@ def _parts(target: TargetPlan, item: Item) -> list[str]:
     return [part for part in (key_text(one) for one in item.merged.get(per) or ()) if part]
 
 
-def _wait_for_open(item: Item, delivery: Delivery, other: operations.Open) -> None:
-    """Another write of this record has no known end: it comes first. Where nothing can be asked, a person decides."""
-    target = delivery.target
-    if target.info.write_class == "D":
-        problem = Problem("E455", f"{item.key}: whether {target.name} has it is not known: its {other.kind} had no answer",
-                          target.mapping.document.at(), in_doubt_hint(target, str(item.canonical_id)))  # fmt: skip
-        delivery.trouble = Trouble("deliver", problem, "in_doubt")
-        return
-    problem = Problem(
-        "E441", f"an earlier {other.kind} of it has no known outcome yet", target.at,
-        "the next run looks for it and goes on",
-    )  # fmt: skip
-    delivery.trouble = Trouble("deliver", problem, "in_doubt", "waiting")
-
-
 def _ending(delivery: Delivery, how: str, target: TargetPlan) -> None:
     """A record that was deleted, or that left: what the target is to do with its copy."""
-    if how in ("ignore", "keep") or delivery.native is None or (delivery.known and delivery.known.state != "delivered"):
+    if how in ("ignore", "keep") or delivery.native is None or (delivery.known and delivery.known.state in GONE):
         return
     if how == "delete":
         delivery.kind = "delete"
@@ -169,10 +164,19 @@ def _ending(delivery: Delivery, how: str, target: TargetPlan) -> None:
 
 
 def _outward(
-    session: Session, direction: Direction | None, item: Item, delivery: Delivery, slots: Sequence[LinkSlot]
+    session: Session,
+    plan: SyncPlan,
+    direction: Direction | None,
+    item: Item,
+    delivery: Delivery,
+    slots: Sequence[LinkSlot],
 ) -> None:
     assert direction is not None
-    payload, once, faults = direction.outward(item.merged, session.env, slots, delivery.part)
+    try:
+        payload, once, faults = direction.outward(item.merged, session.env, slots, delivery.part)
+    except Exception as error:  # noqa: BLE001 - one record must not end the run of all
+        delivery.trouble = Trouble("map_out", internal(item.key, error), "internal")
+        return
     hard = [fault for fault in faults if fault[1] != "later"]
     delivery.later = tuple(
         (entity, str(fault[2])) for fault in faults if fault[1] == "later" for entity in fault[3].split(" or ")
@@ -192,6 +196,11 @@ def _outward(
     delivery.payload = without_nulls(payload, before, direction.clears)
     delivery.once = without_nulls(once, {}, direction.clears)
     delivery.hash, delivery.encoded = fingerprint(delivery.payload)
+    limit = plan.flow.policy.max_record
+    if len(delivery.encoded) > limit:
+        at = plan.document.at("policy", "max_record")
+        problem = too_large(item.key, "payload", len(delivery.encoded), limit, at)
+        delivery.trouble = Trouble("map_out", problem, "too_large")
 
 
 def without_nulls(payload: Fields, before: Fields, clears: frozenset[str], path: str = "") -> Fields:
@@ -217,7 +226,7 @@ def without_nulls(payload: Fields, before: Fields, clears: frozenset[str], path:
     return found
 
 
-def _decide(
+def decide(
     session: Session, plan: SyncPlan, target: TargetPlan, slots: Sequence[LinkSlot], pairs: list[tuple[Item, Delivery]]
 ) -> None:
     """Create, update, or nothing. Records that are linked but were never delivered are compared with what is there."""
@@ -233,19 +242,30 @@ def _decide(
             _against_ledger(target, delivery)
         elif delivery.native is not None:
             unknown.append((item, delivery))
+        elif (
+            known is not None
+            and known.state == "missing"
+            and not (session.options.replay and item.key in session.retried)
+        ):
+            problem = Problem(
+                "E452", f"{item.key}: {target.name} no longer has it", target.at, "replay it to create it again"
+            )
+            delivery.trouble = Trouble("diff", problem, "conflict")
         else:
             delivery.kind = "create"
     creating = [pair for pair in pairs if pair[1].kind == "create"]
     if creating and target.match and target.operation != "create":
         unknown += adopt(session, plan, target, creating)
     compare_with_target(session, target, [pair for pair in unknown if not pair[1].adopted or not pair[1].before])
+    unlike_images(session, plan, target, pairs)
     leave_changed(session, plan, target, slots, pairs)
+    hand_over(session, plan, target, pairs)
     keep_alike(session, target, [pair for pair in pairs if pair[1].known is not None])
     for _, delivery in pairs:
         if delivery.kind == "create":
             if target.operation == "update":
                 delivery.kind, delivery.counted = None, "skipped"
-            elif target.info.write_class == "A" and "upsert" in target.info.operations and target.operation == "upsert":
+            elif target.write_class == "A":
                 delivery.kind = "upsert"
 
 

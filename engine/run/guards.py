@@ -18,10 +18,15 @@ class Held(CrosswalkError):
 
     exit_code = 4
 
-    def __init__(self, guard: str, reached: Decimal, message: str) -> None:
+    def __init__(self, guard: str, part: int, whole: int, message: str) -> None:
         hint = "look at the figures; if they are right: crosswalk runs resume RUN --approve"
         super().__init__(Problem("R610", message, None, hint))
-        self.guard, self.reached = guard, reached
+        self.guard, self.part, self.whole = guard, part, whole
+
+
+def share_of(part: int, whole: int) -> Decimal:
+    """What a guard judges, and what an approval lifts its limit to."""
+    return Decimal(part) / Decimal(max(whole, 1))
 
 
 def _known_at_start(session: Session, plan: SyncPlan) -> int:
@@ -39,7 +44,7 @@ def _over(session: Session, guard: str, limit: Decimal | None, part: int, whole:
     """The share reached, where it is over the limit and was not approved."""
     if limit is None or part == 0:
         return None
-    share = Decimal(part) / Decimal(max(whole, 1))
+    share = share_of(part, whole)
     limit = max(limit, session.options.approved.get(guard, Decimal(0)))
     return share if share > limit else None
 
@@ -64,7 +69,9 @@ def judge_writes(session: Session, plan: SyncPlan, items: list[Item]) -> None:
         known = _known_at_start(session, plan)
         share = _over(session, name, limit, part, known)
         if share is not None:
-            raise Held(name, share, f"guard `{name}: {limit:.0%}`: {part} of {known} known records ({share:.0%})")
+            raise Held(
+                name, part, known, f"guard `{name}: {shown(limit)}`: {part} of {known} known records ({shown(share)})"
+            )
 
 
 def judge_errors(session: Session, plan: SyncPlan, *, end: bool = False) -> None:
@@ -76,9 +83,8 @@ def judge_errors(session: Session, plan: SyncPlan, *, end: bool = False) -> None
     limit = plan.flow.guard.errors
     share = _over(session, "errors", limit, bad, read)
     if share is not None and limit is not None:
-        raise Held(
-            "errors", share, f"guard `errors: {limit:.0%}`: {bad} of {read} records are quarantined ({share:.0%})"
-        )
+        told = f"{bad} of {read} records are quarantined ({shown(share)})"
+        raise Held("errors", bad, read, f"guard `errors: {shown(limit)}`: {told}")
 
 
 def judge_empty(session: Session, plan: SyncPlan, *, whole: bool) -> None:
@@ -86,4 +92,9 @@ def judge_empty(session: Session, plan: SyncPlan, *, whole: bool) -> None:
     empty = whole and session.counts.records["read"] == 0 and plan.flow.guard.empty_source == "hold"
     if empty and "empty_source" not in session.options.approved:
         message = f"guard `empty_source: hold`: {plan.source.connection} gave no record at all"
-        raise Held("empty_source", Decimal(1), message)
+        raise Held("empty_source", 0, 0, message)
+
+
+def shown(share: Decimal) -> str:
+    """A share in percent, with as many decimals as tell it from nothing: 20%, 0.5%."""
+    return f"{share:.0%}" if share >= Decimal("0.1") or share == 0 else f"{share:.2%}".replace(".00%", "%")

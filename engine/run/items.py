@@ -9,10 +9,12 @@ from typing import Any, Literal
 from engine.compile.rules import Fault
 from engine.compile.sync import TargetPlan
 from engine.sdk.connector import Outcome
-from engine.sdk.errors import Problem
+from engine.sdk.errors import ExceptionClass, Problem
 from engine.sdk.record import Fields, Record
 from engine.state.canonical import Stored
+from engine.state.images import UNKNOWN, Image
 from engine.state.ledger import Delivered
+from engine.state.swings import Swing
 
 Stage = Literal["read", "map", "merge", "validate", "check", "map_out", "diff", "deliver", "commit"]
 COUNTS = ("created", "updated", "unchanged", "deleted")
@@ -23,14 +25,15 @@ RECORDS = ("read", "quarantined", "waiting", "skipped")
 
 @dataclass(slots=True)
 class Trouble:
-    """Why a record left the line. state: open (a person must act) or waiting (it goes on by itself).
+    """Why a record left the line. state: open (a person must act), waiting (it goes on by itself) or parked (nothing is
+    wrong with the record, its target takes nothing at all: no exception, and the cursor does not pass it).
 
     reads: (entity, canonical id or `connection:native id`) whose change tries the record again.
     """
 
     stage: Stage
     problem: Problem
-    exception_class: str
+    exception_class: ExceptionClass
     state: str = "open"
     queue: str | None = None
     until: str | None = None
@@ -55,10 +58,20 @@ class Delivery:
     known: Delivered | None = None
     adopted: bool = False
     left_out: frozenset[str] = frozenset()
-    """Shared fields that the target changed meanwhile, and that are not sent."""
+    """Fields that the target changed meanwhile, and that are not sent."""
+    shown: Fields = field(default_factory=dict)
+    """Canonical fields as the target shows them, which has them already."""
     later: tuple[tuple[str, str], ...] = ()
     """Records that it goes out without, and goes out again for once they are known."""
+    version: str | None = None
+    """The target's own version of what was read or written last, for conditional writes."""
     op_key: str = ""
+    idempotency_key: str = ""
+    send_by: str = ""
+    doubted: bool = False
+    """An attempt had no answer: its bytes may still arrive late."""
+    again: bool = False
+    """What it was compared with has changed: it goes through again in this run."""
     counted: str | None = None
     outcome: Outcome | None = None
     trouble: Trouble | None = None
@@ -79,19 +92,33 @@ class Item:
     value: Fields = field(default_factory=dict)
     deleted: bool = False
     canonical_id: str | None = None
+    part: str = ""
     mapped: Fields = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     merged: Fields = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     stored: Stored | None = None
     before: Fields | None = None
-    base: Fields = field(default_factory=dict)
-    """Shared fields as the source was last known to have them."""
+    image: Image = UNKNOWN
+    """The fields that the source was known to have."""
     changed: bool = True
     fresh_link: bool = False
     later: tuple[tuple[str, str], ...] = ()
     left: bool = False
     from_exception: bool = False
+    read_at: str | None = None
+    """Database time before it was read, where that was after the run began."""
+    behind: str = ""
+    """`part` of the exception in which it waits, or waited, for earlier versions of its record."""
+    lost: bool = False
+    """Somebody else changed the record meanwhile: it goes through again."""
+    overwrites: dict[str, str] = field(default_factory=dict)
+    """Field → the other connection whose value it replaces."""
+    swings: list[Swing] = field(default_factory=list)
+    agreed: list[Swing] = field(default_factory=list)
+    """Held fields over which there is no quarrel any more."""
+    sent: dict[tuple[str, str], str] = field(default_factory=dict)
+    """(target, part) → what it was counted as, before it was lost."""
     warnings: list[Problem] = field(default_factory=list)
     ended: str | None = None
     trouble: Trouble | None = None
@@ -102,7 +129,13 @@ class Item:
         """True while the record is still on the line."""
         return self.trouble is None and self.ended is None
 
-    def stop(self, stage: Stage, problem: Problem, exception_class: str, **more: Any) -> None:
+    @property
+    def goes_again(self) -> bool:
+        """True where what a delivery was compared with has changed: the record goes through again, once in this run."""
+        again = self.trouble is None and any(one.again for one in self.deliveries)
+        return self.lost or (again and not self.from_exception)
+
+    def stop(self, stage: Stage, problem: Problem, exception_class: ExceptionClass, **more: Any) -> None:
         """Take the record off the line."""
         self.trouble = Trouble(stage, problem, exception_class, **more)
 
@@ -142,7 +175,7 @@ class Counts:
         troubles = [one.trouble for one in item.deliveries if one.trouble] + ([item.trouble] if item.trouble else [])
         if any(trouble.state == "open" for trouble in troubles):
             records["quarantined"] += 1
-        elif troubles:
+        elif any(trouble.state == "waiting" for trouble in troubles):
             records["waiting"] += 1
         elif item.ended in ("skipped", "superseded"):
             records["skipped"] += 1
@@ -152,9 +185,10 @@ class Counts:
         for delivery in item.deliveries:
             counts = self.targets[delivery.target.name]
             if delivery.trouble is not None:
-                counts["waiting" if delivery.trouble.state == "waiting" else "quarantined"] += 1
+                if delivery.trouble.state != "parked":
+                    counts["waiting" if delivery.trouble.state == "waiting" else "quarantined"] += 1
             elif delivery.counted is not None:
-                counts[delivery.counted] += 1
+                counts[item.sent.get((delivery.target.name, delivery.part), delivery.counted)] += 1
 
     def pass_by(self, unchanged: int, skipped: int) -> None:
         """Count records that were read before, byte for byte, with the same logic."""

@@ -7,6 +7,7 @@ from typing import Any
 from engine.compile.functions import FunctionFault
 from engine.compile.rules import RuleInfo
 from engine.compile.sync import SyncPlan
+from engine.run.faults import internal
 from engine.run.items import Item, going
 from engine.run.session import Session
 from engine.sdk.errors import Position, Problem
@@ -73,6 +74,9 @@ def check_items(session: Session, plan: SyncPlan, items: list[Item], totals: dic
                 problem = None if holds else check.problem(record, env)
             except FunctionFault as fault:
                 problem = Problem("E431", f"{check.name}: {fault}", check.at, "correct the check, or the record")
+            except Exception as error:  # noqa: BLE001 - one record must not end the run of all
+                item.stop("check", internal(item.key, error, check.at), "internal")
+                break
             if problem is None:
                 continue
             if check.severity == "warn":

@@ -9,6 +9,8 @@ from engine.compile.mapping import CompiledMapping, Direction
 from engine.compile.operators import true
 from engine.compile.rules import LinkSlot, key_text
 from engine.compile.sync import SyncPlan
+from engine.run.corrections import correct_raw
+from engine.run.faults import internal, too_large
 from engine.run.items import Item, going
 from engine.run.session import Session
 from engine.sdk.errors import Problem
@@ -21,9 +23,21 @@ from engine.state.store import instant
 def make_items(session: Session, plan: SyncPlan, records: list[Record]) -> list[Item]:
     """One Item a record, or one for each element where the mapping says `each`. Two records with one key: see twins."""
     items: list[Item] = []
+    limit = plan.flow.policy.max_record
     for record in records:
-        raw = digest_bytes(record.raw) if record.raw is not None else fingerprint(record.value)[0]
-        items.append(Item(record, record.key, raw))
+        if record.raw is not None:
+            hash, size = digest_bytes(record.raw), len(record.raw)
+        else:
+            hash, text = fingerprint(record.value)
+            size = len(text)
+        item = Item(record, record.key, hash)
+        if size > limit:
+            item.stop(
+                "read",
+                too_large(record.key, "record", size, limit, plan.document.at("policy", "max_record")),
+                "too_large",
+            )
+        items.append(item)
     return expanded(session, plan.source.mapping, items)
 
 
@@ -33,7 +47,7 @@ def expanded(session: Session, mapping: CompiledMapping, items: list[Item]) -> l
         return items
     found: list[Item] = []
     for item in items:
-        if item.record.problem is not None:
+        if item.trouble is not None or item.record.problem is not None:
             found.append(item)
             continue
         item.value = item.record.value
@@ -98,6 +112,7 @@ def map_items(session: Session, plan: SyncPlan, items: list[Item], slots: list[L
     if mapping.each is None:
         for item in going(items):
             item.value = item.record.value  # decoded here and not before: what was read before unchanged never is
+        correct_raw(session, items)
     _prefetch(session, plan, items, slots)
     for item in items:
         if not item.going:
@@ -108,6 +123,9 @@ def map_items(session: Session, plan: SyncPlan, items: list[Item], slots: list[L
             )
             item.stop("read", problem, "parse")
             continue
+        if item.record.deleted:  # a tombstone holds nothing to judge: whether the record is ours is told by its link
+            item.deleted = True
+            continue
         if mapping.each is not None:
             env.root = item.record.value
         whole = item.value if mapping.each is None else item.record.value  # both ask of the native record
@@ -115,9 +133,7 @@ def map_items(session: Session, plan: SyncPlan, items: list[Item], slots: list[L
             if mapping.where is not None and not true(mapping.where.evaluate(whole, env)):
                 item.ended = "skipped"
                 continue
-            item.deleted = item.record.deleted or (
-                mapping.deleted is not None and true(mapping.deleted.evaluate(whole, env))
-            )
+            item.deleted = mapping.deleted is not None and true(mapping.deleted.evaluate(whole, env))
         except FunctionFault as fault:
             item.stop(
                 "map", Problem("E406", str(fault), mapping.document.at("where"), "correct the expression"), "mapping"
@@ -125,7 +141,10 @@ def map_items(session: Session, plan: SyncPlan, items: list[Item], slots: list[L
             continue
         if item.record.deleted:
             continue
-        item.mapped, item.faults = direction.inward(item.value, env, slots)
+        try:
+            item.mapped, item.faults = direction.inward(item.value, env, slots)
+        except Exception as error:  # noqa: BLE001 - one record must not end the run of all
+            item.stop("map", internal(item.key, error), "internal")
 
 
 def judge_faults(session: Session, plan: SyncPlan, items: list[Item]) -> None:
@@ -185,5 +204,5 @@ def _prefetch(session: Session, plan: SyncPlan, items: list[Item], slots: list[L
 
 
 def snapshot(item: Item) -> bytes:
-    """The raw record as exceptions keep it."""
-    return encode_json(item.record.value)
+    """The raw record as exceptions keep it; null for one of which only is known that it is gone."""
+    return encode_json(None if item.record.deleted and not item.record.value else item.record.value)

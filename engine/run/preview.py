@@ -8,7 +8,7 @@ from engine.compile.expression import compile_expression
 from engine.compile.mapping import CompiledMapping, Direction, compile_inbound, compile_outbound
 from engine.compile.registry import Registry
 from engine.compile.rules import LinkSlot
-from engine.run.merge import new_identity
+from engine.run.identity import new_identity
 from engine.run.session import Connectors, Options, Session
 from engine.sdk.errors import Position
 from engine.sdk.record import Fields

@@ -8,7 +8,9 @@ from typing import Any
 
 from engine.compile.functions.numbers import total
 from engine.compile.sync import SyncPlan
+from engine.run.behind import next_in_line
 from engine.run.items import Item
+from engine.run.mapping import make_items
 from engine.run.session import Session
 from engine.sdk.connector import Read
 from engine.sdk.errors import ConnectorError, Problem
@@ -63,6 +65,8 @@ class Reading:
                 return
         partial = self.since is not None or self.options.records or self.options.until is not None
         self.whole = not partial and limit is None
+        rereads = self.plan.source.info is not None and self.plan.source.info.rereads
+        self.session.reread = self.whole or (rereads and limit is None and not self.options.records)
         if not self.options.records and self.options.since is None and self.greatest is not None:
             self.told_now = True
             yield [], self.greatest
@@ -84,8 +88,10 @@ class Reading:
             page=self.plan.flow.policy.batch,
         )
         ordered = source.info is not None and source.info.ordered and not self.options.records
+        session.store.crashpoint("before read")
         try:
             for batch in session.connectors[source.connection].read(request):
+                session.store.crashpoint("after read")
                 self._told_next = batch.deleted_until or self._told_next
                 yield batch.records, batch.reached if ordered else None
         except ConnectorError as error:
@@ -202,10 +208,12 @@ def due_records(session: Session, plan: SyncPlan) -> list[Chunk]:
         return []
     keys = [key for _, key in exceptions.due(session.tx, plan.name)]
     found = exceptions.raw_of(session.tx, plan.name, keys)
+    kept = {key: (decode_json(raw), modified) for key, (raw, modified) in found.items() if raw}
     records = [
-        Record(key, decode_json(raw), modified)
-        for key, (raw, modified) in found.items() if raw and decode_json(raw)
+        Record(key, value or {}, modified, deleted=value is None)
+        for key, (value, modified) in kept.items() if value != {}
     ]  # fmt: skip
+    records += next_in_line(session, plan)
     session.retried.update({record.key: fingerprint(record.value)[0] for record in records})
     session.woken = 0
     return _chunks(records)
@@ -219,6 +227,30 @@ def missing_records(session: Session, plan: SyncPlan, read: set[str]) -> list[Ch
     )
     live = [key for key in gone if any(link.state == "live" for link in known.get(key, ()))]
     return _chunks([Record(key, {}, deleted=True, raw=b"deleted") for key in live])
+
+
+def read_again(session: Session, plan: SyncPlan, items: list[Item]) -> list[Item]:
+    """Items as the source has them now, where another flow writes to it: what was read may be older than that write."""
+    source = plan.source
+    object = source.mapping.model.object or ""
+    if (source.connection, object) not in session.mirrored:
+        return items
+    with session.reading() as tx:
+        now = tx.now()
+    keys = tuple(dict.fromkeys(item.record.key for item in items if not item.record.deleted))
+    asked = Read(object, keys=keys, fields=source.mapping.reads, query=plan.flow.source.query)
+    records: list[Record] = []
+    if keys:
+        session.store.crashpoint("before read")
+        records = [one for batch in session.connectors[source.connection].read(asked) for one in batch.records]
+        session.store.crashpoint("after read")
+    found = {item.key: item for item in make_items(session, plan, records)}
+    for item in items:
+        fresh = found.get(item.key)
+        if fresh is not None:
+            item.record, item.raw_hash, item.value = fresh.record, fresh.raw_hash, fresh.value
+        item.read_at = now
+    return items
 
 
 def refreshed_items(session: Session, plan: SyncPlan) -> list[Item]:

@@ -59,7 +59,7 @@ class Rehearsal:
 
     # ------------------------------------------------------------------ what is there before
     def _seed(self, store: Store) -> None:
-        with store.begin() as tx:
+        with store.begin("seed") as tx:
             for entity, rows in self.fixture.records.items():
                 schema = self.fixture.registry.schema(entity)
                 changes = [Change(str(one["id"]), 0, encode_json(one), b"{}") for one in rows]

@@ -12,9 +12,14 @@ from typing import Any
 
 from engine.compile.registry import Registry
 from engine.compile.sync import SyncPlan, compile_sync
+from engine.run.expectations import judge_run
+from engine.run.expectations import told as told_alert
 from engine.run.guards import Held
+from engine.run.isolate import note_death
 from engine.run.items import Counts
+from engine.run.pinned import PINNED, sources_of
 from engine.run.plan import planned_calls
+from engine.run.replay import run_replay
 from engine.run.session import Connectors, Options, Session
 from engine.run.sync import run_sync
 from engine.sdk.errors import CrosswalkError, Problem, SpecError, UsageError
@@ -22,7 +27,7 @@ from engine.sdk.record import Fields, decode_json, encode_json
 from engine.spec.load import Document
 from engine.spec.sync import SyncFlow
 from engine.spec.workspace import Workspace
-from engine.state import canonical, leases, runs
+from engine.state import alerts, canonical, corrections, exceptions, leases, runs
 from engine.state.store import Store
 
 LISTEN = 1.0
@@ -41,6 +46,8 @@ class Result:
     logic: str
     calls: dict[str, int] = field(default_factory=dict)
     """Of a plan: target → calls to its system."""
+    alerts: list[Fields] = field(default_factory=list)
+    """Expectations of the flow that are missed now."""
 
 
 class Runner:
@@ -80,7 +87,7 @@ class Runner:
                 runs.finish(tx, run, "skipped", {}, held=reason)
             else:
                 if not options.plan:
-                    runs.abandoned(tx, name)
+                    note_death(tx, name, died=runs.abandoned(tx, name) > 0)
                 run = runs.start(tx, name, "sync", options.trigger, options.as_json(), flow.policy.lane)
                 runs.claim_unit(tx, run)
         if lease is None or flow.mode == "off":
@@ -90,7 +97,7 @@ class Runner:
         options.plan = options.plan or flow.mode == "shadow"
         try:
             with self._renewed(lease, run):
-                return self._execute(document, run, options, lease.fence)
+                return self._execute(document, run, options, lease)
         finally:
             self._release(lease)
 
@@ -98,28 +105,28 @@ class Runner:
         with self.store.begin("release") as tx:
             leases.release(tx, lease)
 
-    def _execute(self, document: Document, run: str, options: Options, fence: int) -> Result:
-        connectors = Connectors(self.workspace, document.model)
+    def _execute(self, document: Document, run: str, options: Options, lease: leases.Lease) -> Result:
+        connectors = Connectors(self.workspace, document.model, self.store)
         session = Session(self.workspace, self.store, self.registry(), connectors, run, options)
-        session.cancelled = self.cancelled
+        session.cancelled, session.lease = self.cancelled, lease
         if self.progress is not None:
             progress = self.progress
             session.progress = lambda counts: progress(document.name, counts)
-        state, held, error = "succeeded", None, None
+        state, stopped, error = "succeeded", None, None
         try:
             plan = compile_sync(document, session.registry, connectors.describe)
-            self._pin(run, plan)
+            self._pin(run, plan, session.registry)
             session.plan = plan
             if options.only is not None and options.moved is not None and plan.logic.hex() not in options.moved:
                 raise UsageError(Problem("X904", "the flow or what it uses was changed since the plan", document.at(),
                                          "plan again"))  # fmt: skip
             with _quiet_collector():
-                run_sync(session, plan, fence)
+                run_replay(session, plan) if options.chosen else run_sync(session, plan)
             state = "partial" if session.counts.records["quarantined"] else "succeeded"
             if self.cancelled.is_set():
                 state, error = "cancelled", STOPPED
         except Held as stop:
-            state, held = "held", stop.problem.message
+            state, stopped = "held", stop
         except SpecError:
             self._finish(session, run, "failed", None, None)
             raise
@@ -130,29 +137,39 @@ class Runner:
             raise
         finally:
             connectors.close()
-        self._finish(session, run, state, held, error)
+        self._finish(session, run, state, stopped, error)
         return self._result(run, session.counts, session)
 
-    def _pin(self, run: str, plan: SyncPlan) -> None:
+    def _pin(self, run: str, plan: SyncPlan, registry: Registry) -> None:
+        sources = sources_of(registry, plan)
         with self.store.begin("pin") as tx:
-            runs.pin(tx, run, plan.logic, encode_json(plan.documents))
+            runs.pin(tx, run, plan.logic, encode_json({**plan.documents, PINNED: sources}))
 
-    def _finish(self, session: Session, run: str, state: str, held: str | None, error: Problem | None) -> None:
+    def _finish(self, session: Session, run: str, state: str, held: Held | None, error: Problem | None) -> None:
         secrets = self.workspace.secrets.seen
         told = None
         if error is not None:
             text = f"{error.message} — {error.hint}" if error.hint else error.message
             told = {"code": error.code, "message": _redacted(text, secrets), "at": str(error.at) if error.at else None}
         with self.store.begin("finish") as tx:
-            runs.finish(tx, run, state, session.counts.as_json(), held, told)
+            runs.finish(tx, run, state, session.counts.as_json(), held.problem.message if held else None, told)
+            if held is not None:
+                runs.note_hold(tx, run, held.guard, held.part, held.whole)
+            options = session.options
+            if session.plan is not None and not (options.plan or options.replay or options.records):
+                judge_run(tx, session.plan.document, run, session.counts.as_json(), session.delays)
             if state in ("succeeded", "partial") and not session.options.plan:
                 for name, position in session.positions.items():
                     runs.set_fact(tx, name, position)
+                if session.reread and session.plan is not None:
+                    exceptions.close_mended(tx, session.plan.name, run)
+            corrections.pass_by(tx, sorted(session.past))
 
     def _result(self, run: str, counts: Counts, session: Session | None) -> Result:
         with self.store.read() as tx:
             row = runs.get(tx, run)
-        assert row is not None
+            assert row is not None
+            missed = [told_alert(one) for one in alerts.listed(tx, row.flow)]
         told: Fields = {"run": run, "flow": row.flow, "state": row.state, **counts.as_json()}
         told |= {
             "held_because": row.held_because,
@@ -162,14 +179,14 @@ class Runner:
         }
         told["targets"] = told.pop("targets")
         if session is None:
-            return Result(told, [], [], "")
+            return Result(told, [], [], "", alerts=missed)
         moved = list(session.moved)
         for place in sorted(set(session.options.only or ()) - session.applied):
             if not any(place.startswith(f"{one['target']}/") for one in moved):
                 target, _, rest = place.partition("/")
                 moved.append({"target": target, "key": rest.split("/")[0], "operation": "gone"})
         logic = session.plan.logic.hex() if session.plan else ""
-        return Result(told, session.changes, moved, logic, planned_calls(session))
+        return Result(told, session.changes, moved, logic, planned_calls(session), missed)
 
     @contextmanager
     def _renewed(self, lease: leases.Lease, run: str) -> Any:

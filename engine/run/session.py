@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from engine.compile.casts import EXACT
@@ -18,13 +19,18 @@ from engine.compile.registry import Registry
 from engine.compile.rules import LinkSlot, RefSlot
 from engine.compile.sync import SyncPlan
 from engine.run.items import Counts, Item
+from engine.run.permits import SharedPermits
+from engine.sdk.config import JobNote
 from engine.sdk.connector import Connector
+from engine.sdk.errors import ConnectorError
 from engine.sdk.money import minor_digits
 from engine.sdk.record import JSON, Fields, decode_json
 from engine.spec.sync import SyncFlow
 from engine.spec.workspace import Workspace
 from engine.state import canonical, links
+from engine.state.corrections import Correction
 from engine.state.inputs import Seen
+from engine.state.leases import Lease
 from engine.state.store import Store, Tx
 
 
@@ -45,12 +51,20 @@ class Options:
     trigger: str = "command"
     replay: bool = False
     """Only what is due, nothing from the source."""
+    chosen: tuple[str, ...] = ()
+    """Of a replay: only these exceptions."""
+    stage: str = "raw"
+    """Where a replay of chosen exceptions begins: raw, canonical or payload."""
+    apart: tuple[str, ...] = ()
+    """Canonical ids that adopt no record of a target: a person says that it is none of those there."""
+    logic: bytes | None = None
+    """The digest of the documents that a replay is bound to."""
     now: datetime | None = None
     """The run's start as expressions see it; tests fix it."""
 
     def as_json(self) -> Fields:
         return {"full": self.full, "since": self.since, "until": self.until, "limit": self.limit,
-                "records": list(self.records), "trigger": self.trigger}  # fmt: skip
+                "records": list(self.records), "trigger": self.trigger, "approved": self.approved}  # fmt: skip
 
 
 class RunEnv:
@@ -146,14 +160,43 @@ class Session:
         self.cancelled = threading.Event()
         self.progress: Callable[[Counts], None] = lambda counts: None
         self.plan: SyncPlan | None = None
+        self.lease: Lease | None = None
+        self.marker: str | None = None
+        """Class A: the journal's row of the batch that is being sent."""
         self.redo: list[Item] = []
+        self.jobs: dict[str, set[str]] = {}
+        """Jobs that this run opened, with the keys of their operations."""
+        self.in_jobs: set[str] = set()
+        """Operations of jobs that go on at a target: nobody else touches them."""
+        self.parked: dict[str, ConnectorError] = {}
+        """Connection → why it takes nothing any more: the batch at hand is committed, and the run is over."""
         self.refreshed: frozenset[str] = frozenset()
+        self.delays: list[float] | None = None
+        """Seconds from change to confirmed write; None where nobody asks, or the first load is no measure."""
+        self.began = ""
+        """Database time before anything was read."""
+        self.mirrored: frozenset[tuple[str, str]] = frozenset()
+        """(connection, object) that one flow of the entity reads and another one writes."""
+        self.readbacks: dict[str, Any] = {}
         self.woken = 0
+        self.corrections: dict[str, list[Correction]] = {}
+        """What people corrected, by the record's key."""
+        self.reread = False
+        """Whether the source told everything that cannot be read in it."""
+        self.past: set[str] = set()
+        """Exceptions whose corrections are for a version that the source has left behind."""
         self.retried: dict[str, bytes] = {}
         """Exceptions that this run tried again, with what they held."""
+        self.turns: dict[str, str] = {}
+        """Versions that had waited for earlier ones, by key: the `part` of their exception."""
         self.positions: dict[str, str] = {}
         self.moved: list[dict[str, Any]] = []
         self.applied: set[str] = set()
+
+    @property
+    def fence(self) -> int:
+        """What its writes are noted under; 0 for a run without a lease."""
+        return self.lease.fence if self.lease else 0
 
     @property
     def tx(self) -> Tx:
@@ -206,21 +249,30 @@ class Connectors:
     """The connectors of a run, opened when first asked for, closed together.
 
     flow: the flow that they are for, whose `incremental: FIELD` is a setting of the object that it reads.
+    store: where the accounts' budgets are kept, for all processes that use this state.
     """
 
-    def __init__(self, workspace: Workspace, flow: SyncFlow | None = None) -> None:
+    def __init__(self, workspace: Workspace, flow: SyncFlow | None = None, store: Store | None = None) -> None:
         self.workspace = workspace
+        self._permits = SharedPermits(store) if store is not None else None
         self._objects: dict[str, dict[str, dict[str, Any]]] = {}
         field = flow.source.incremental if flow is not None else True
         if flow is not None and isinstance(field, str) and field != "none":
             object = workspace.document("mapping", flow.source.mapping).model.object
             self._objects[flow.source.connection] = {object: {"modified": field}}
         self._open: dict[str, Connector[Any]] = {}
+        self.jobs: dict[str, JobNote] = {}
+        """Connection → who is told of a job that its connector opens."""
 
     def __getitem__(self, name: str) -> Connector[Any]:
         if name not in self._open:
-            self._open[name] = self.workspace.connector(name, self._objects.get(name))
+            opened = partial(self._opened, name)
+            self._open[name] = self.workspace.connector(name, self._objects.get(name), self._permits, opened)
         return self._open[name]
+
+    def _opened(self, name: str, object: str, job: str, ids: list[str], uploaded: bool) -> None:
+        if name in self.jobs:
+            self.jobs[name](object, job, ids, uploaded)
 
     def describe(self, connection: str, name: str) -> Any:
         return self[connection].describe(name)

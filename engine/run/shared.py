@@ -82,11 +82,10 @@ def _by_key(elements: list[JSON], key: str) -> dict[JSON, JSON]:
 
 def merge_shared(plan: SyncPlan, item: Item, name: str, stored: JSON, incoming: JSON) -> JSON:
     """A shared field's value after the merge. Where people must decide the item leaves the line."""
-    rule = plan.source.mapping.model.fields.get(name)
-    key = rule.key if rule is not None and isinstance(rule.key, str) else None
     policy = plan.flow.conflict
     prefer: Side = "incoming" if _incoming_wins(plan, item, name) else "stored"
-    merged, clash = three_way(item.base.get(name, MISSING), stored, incoming, prefer, key)
+    base = item.image.meaning(name, MISSING)
+    merged, clash = three_way(base, stored, incoming, prefer, element_key(plan, name))
     if clash and policy == "quarantine" and item.trouble is None:
         place = plan.source.mapping.document.at("fields", name)
         values = f": {plan.source.connection} has {incoming!r}, the others have {stored!r}"
@@ -98,41 +97,22 @@ def merge_shared(plan: SyncPlan, item: Item, name: str, stored: JSON, incoming: 
     return merged
 
 
+def element_key(plan: SyncPlan, name: str) -> str | None:
+    """The field that tells elements of a list apart, where the mapping names one."""
+    rule = plan.source.mapping.model.fields.get(name)
+    return rule.key if rule is not None and isinstance(rule.key, str) else None
+
+
 def _incoming_wins(plan: SyncPlan, item: Item, name: str) -> bool:
     """Who is right where both changed: the role that the record came from first, or the newer version."""
-    general = item.provenance.get(EVERY)
     if plan.flow.conflict == "owner":
+        general = item.provenance.get(EVERY)
         return bool(general and general[0] == plan.source.role)
-    given = item.provenance.get(name, general)
+    return newer(item, name)
+
+
+def newer(item: Item, name: str) -> bool:
+    """Whether the item's version is not older than the one that gave the stored value; what cannot be compared is newer."""
+    given = item.provenance.get(name, item.provenance.get(EVERY))
     known = given[2] if given else None
     return not (known and item.record.modified and item.record.modified < known)
-
-
-def shared_names(plan: SyncPlan) -> frozenset[str]:
-    """The entity's fields that are shared, at some stage at least."""
-    return frozenset(
-        name for name, owner in plan.schema.ownership.owners.items() if any(role == "shared" for role, _ in owner.roles)
-    )
-
-
-def moved_bases(plan: SyncPlan, items: list[Item]) -> list[tuple[str, str, Fields]]:
-    """What each side is now known to have: the source what it gave, a target what was delivered to it."""
-    names = shared_names(plan)
-    if not names:
-        return []
-    rows: list[tuple[str, str, Fields]] = []
-    for item in items:
-        id = str(item.canonical_id)
-        given = {name: item.mapped[name] for name in names if name in item.mapped}
-        if given and not item.deleted:
-            rows.append((id, plan.source.connection, given))
-        for delivery in item.deliveries:
-            done = delivery.outcome is not None or delivery.adopted or delivery.known is None
-            outbound = delivery.target.mapping.outbound
-            if delivery.trouble is not None or not done or delivery.kind == "delete" or outbound is None:
-                continue
-            sent = (names & outbound.tops.keys()) - delivery.left_out
-            held = {name: item.merged[name] for name in sent if name in item.merged}
-            if held:
-                rows.append((id, delivery.target.connection, held))
-    return rows

@@ -26,7 +26,9 @@ class Stage(Workspace):
         self.test = test
         self.systems: dict[str, MemoryConnector] = {}
 
-    def connector(self, name: str, objects: dict[str, dict[str, Any]] | None = None) -> MemoryConnector:
+    def connector(
+        self, name: str, objects: dict[str, dict[str, Any]] | None = None, permits: Any = None, opened: Any = None
+    ) -> MemoryConnector:
         """The system in memory; it outlives the run that closes it."""
         if name not in self.systems:
             info = self.connection(name)

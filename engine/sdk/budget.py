@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import socket
 import threading
 import time
 from collections import deque
@@ -11,6 +14,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from weakref import WeakValueDictionary
 
+from engine.sdk.account import SECOND, Ask, OwnPermits, Permits
+from engine.sdk.clock import boot
 from engine.sdk.config import Breaker, Rate
 from engine.sdk.errors import ConnectorError, Problem
 from engine.sdk.record import JSON
@@ -18,64 +23,159 @@ from engine.sdk.record import JSON
 Sleep = Callable[[float], None]
 LONGEST = 86_400.0
 """Seconds: no wait that a system names is believed beyond a day."""
+LISTEN, AGAIN = 0.5, 0.1
+"""Seconds between two looks at what other processes say of the account; after one that gave too little."""
+PATIENCE = 60.0
+"""Seconds that our own limits may make a request wait, whatever the connection's backoff."""
+CHUNK, LIFE, MANY = 0.25, 10.0, 10_000
+"""Seconds for which turns are taken in advance; that places outlive a request; turns in advance without a rate."""
+_numbers = itertools.count(1)
 
 
 class Budget:
-    """At most so many requests in a time, and at once; shared by all who call one account."""
+    """One process's part of an account: at most so many requests in a time, and at once; shared by all its threads.
+
+    permits: where the account's figures are kept, if other processes call it, too. hold: seconds that a request may take.
+    """
 
     def __init__(
-        self, rate: Rate | None, concurrency: int, breaker: Breaker | None = None, sleep: Sleep = time.sleep
-    ) -> None:
-        self.rate, self.sleep, self.breaker = rate, sleep, breaker
-        self._slots = threading.BoundedSemaphore(concurrency)
-        self._lock = threading.Lock()
-        self._times: deque[float] = deque()
-        self._until = 0.0
+        self, rate: Rate | None, concurrency: int, breaker: Breaker | None = None, sleep: Sleep = time.sleep,
+        permits: Permits | None = None, account: str = "", hold: float = 30.0,
+    ) -> None:  # fmt: skip
+        self.rate, self.concurrency, self.sleep, self.breaker = rate, concurrency, sleep, breaker
+        self._shared, self._permits, self._account = permits is not None, permits or OwnPermits(), account
+        self._owner = f"{socket.gethostname()}:{os.getpid()}:{next(_numbers)}"
+        self._hold = hold
+        self._changed, self._judging = threading.Condition(threading.Lock()), threading.Lock()
+        self._used = self._waiting = self._wanted = 0
+        self._slots, self._slots_until, self._ask_again, self._told = 0, 0.0, 0.0, 0.0
+        self._turns, self._turns_until, self._turn_at, self._apart, self._spent = 0, 0.0, 0.0, 0.0, 0
+        self._no_turn_until, self._asked_to_pause = 0.0, False
+        self._lately = [0, 0]  # requests taken by the system in this second, and in the one before
+        self._second = time.monotonic()
+        self._slowed = 0.0
         self._recent: deque[bool] = deque(maxlen=breaker.of if breaker else 1)
         self._open_until: float | None = None
 
     # ------------------------------------------------------------------ rate and concurrency
-    def pause(self, seconds: float) -> None:
-        """Nobody sends before so many seconds have passed."""
-        with self._lock:
-            self._until = max(self._until, time.monotonic() + min(seconds, LONGEST))
+    def take(self, name: str, patience: float = LONGEST, send_by: float | None = None) -> bool:
+        """Wait for a turn, which `give` ends; False where it would come after `send_by` (boot clock).
 
-    def __enter__(self) -> None:
-        self._slots.acquire()
-        try:
-            while (wait := self._wait()) > 0:
-                self.sleep(wait)
-        except BaseException:
-            self._slots.release()
-            raise
+        Raises ConnectorError C519 where it is further away than `patience` seconds.
+        """
+        with self._changed:
+            self._waiting += 1
+            self._wanted = max(self._wanted, self._used + self._waiting)
+            try:
+                while (wait := self._wait()) > 0:
+                    now = time.monotonic()
+                    if self._no_turn_until - now > (patience if self._asked_to_pause else max(patience, PATIENCE)):
+                        raise _not_yet(name, self._no_turn_until - now, asked=self._asked_to_pause)
+                    if send_by is not None and (boot() > send_by or boot() + self._no_turn_until - now > send_by):
+                        return False
+                    self._changed.wait(wait)
+            finally:
+                self._waiting -= 1
+            self._used += 1
+            self._count(time.monotonic(), 1)
+            return True
 
-    def __exit__(self, *_: Any) -> None:
-        self._slots.release()
+    def give(self) -> None:
+        """The turn is over."""
+        with self._changed:
+            self._used -= 1
+            self._changed.notify()
 
-    def paused(self) -> float:
-        """Seconds that everybody waits because the system asked for it."""
-        return max(0.0, self._until - time.monotonic())
+    def rest(self) -> None:
+        """Nobody here needs the account for now: its places are for others."""
+        with self._changed:
+            if self._shared and self._used == 0 and self._waiting == 0 and self._told > 0:
+                self._slots = self._wanted = self._turns = 0
+                self._told = 0.0
+                self._permits.release(self._account, self._owner)
+
+    def pause(self, seconds: float, *, refused: bool = False) -> None:
+        """Nobody calls the account before so many seconds have passed. refused: it was called too often, so go slower."""
+        seconds = min(seconds, LONGEST)
+        with self._changed:
+            now = time.monotonic()
+            self._count(now, -1 if refused else 0)
+            told = self._asked_to_pause and now + seconds <= self._no_turn_until + 0.05
+            slower = refused and now - self._slowed > 1.0
+            if told and not slower:
+                return
+            self._slowed = now if slower else self._slowed
+            seen = self._lately[0] + self._lately[1] * max(0.0, 1.0 - (now - self._second))
+            self._permits.hold(self._account, seconds, round(seen * 1000) if slower else None)
+            self._asked_to_pause, self._no_turn_until = True, max(self._no_turn_until, now + seconds)
+            self._turns = 0
+
+    def _count(self, now: float, change: int) -> None:
+        age = now - self._second
+        if age >= 1.0:
+            self._lately, self._second = [0, self._lately[0] if age < 2.0 else 0], now
+        self._lately[0] = max(0, self._lately[0] + change)
 
     def _wait(self) -> float:
+        """0 where the turn is ours; else seconds until looking again makes sense."""
         now = time.monotonic()
-        with self._lock:
-            if self._until > now:
-                return self._until - now
-            if self.rate is not None:
-                start = now - self.rate.per.total_seconds()
-                while self._times and self._times[0] <= start:
-                    self._times.popleft()
-                if len(self._times) >= self.rate.count:
-                    return self._times[0] - start
-                self._times.append(now)
+        if self._no_turn_until > now:
+            return self._no_turn_until - now
+        full = self._used >= self._slots and self._slots < self.concurrency and now >= self._ask_again
+        none = self._used < self._slots and (self._turns == 0 or now > self._turns_until)
+        stale = self._shared and now - self._told > LISTEN
+        if full or none or stale or now + self._hold > self._slots_until:
+            self._claim(now)
+            now = time.monotonic()
+            if self._no_turn_until > now:
+                return self._no_turn_until - now
+        if self._used >= self._slots:
+            return AGAIN if self._shared else LISTEN
+        if self._turns == 0 or now > self._turns_until:
+            return AGAIN / 100
+        if self._turn_at > now:
+            return self._turn_at - now
+        self._turns -= 1
+        self._spent += 1
+        self._turn_at = max(self._turn_at + self._apart, now) if self._apart else 0.0
         return 0.0
+
+    def _claim(self, now: float) -> None:
+        """Ask for places, and for as many turns as were used lately: one look at the account for many requests."""
+        within = 0.0 if not self._shared else min(CHUNK, self.rate.per.total_seconds() / 10) if self.rate else CHUNK
+        fresh = self._turns > 0 and now <= self._turns_until
+        places = max(self._wanted, self._used + self._waiting) if self._shared else self.concurrency
+        got = self._permits.claim(self._account, Ask(
+            self._owner, self.rate, self.concurrency, requests=0 if fresh else self._turns_wanted(),
+            within=round(within * SECOND), slots=min(places, self.concurrency), used=self._used,
+            life=round((self._hold + LIFE) * SECOND),
+        ))  # fmt: skip
+        self._told, self._wanted = now, self._used + self._waiting
+        self._ask_again = now + AGAIN * (got.slots < places)
+        self._slots, self._slots_until = got.slots, now + self._hold + LIFE
+        if got.wait:
+            self._no_turn_until, self._turns, self._asked_to_pause = now + got.wait / SECOND, 0, got.pause
+        elif not fresh:
+            free = self.rate is None and got.apart == 0
+            self._turns, self._spent, self._asked_to_pause = got.requests, 0, False
+            self._turns_until = now + LISTEN + AGAIN if free else now + within if self._shared else time.monotonic() + 1
+            self._turn_at, self._apart = now + got.first / SECOND, got.apart / SECOND
+
+    def _turns_wanted(self) -> int:
+        """As many as were used of the last ones and are waited for; where nothing bounds them, any number."""
+        if self.rate is None and self._apart == 0:
+            return MANY
+        if not self._shared:
+            return 1
+        most = max(1, self.rate.count // 10) if self.rate else MANY
+        return max(1, min(most, self._spent + self._waiting))
 
     # ------------------------------------------------------------------ the breaker
     def admit(self, name: str) -> None:
         """Raises ConnectorError C517 while the breaker is open; once it may be tried, one caller is let through."""
         if self._open_until is None or self.breaker is None:
             return
-        with self._lock:
+        with self._judging:
             if self._open_until is None:
                 return
             left = self._open_until - time.monotonic()
@@ -92,7 +192,7 @@ class Budget:
         """How a call ended. A good one closes the breaker; too many bad ones open it."""
         if self.breaker is None:
             return
-        with self._lock:
+        with self._judging:
             if good and self._open_until is not None:
                 self._open_until = None
                 self._recent.clear()
@@ -104,6 +204,14 @@ class Budget:
                 and self._recent.count(False) >= self.breaker.failures * self.breaker.of
             ):
                 self._open_until = time.monotonic() + self.breaker.reset.total_seconds()
+
+
+def _not_yet(name: str, wait: float, *, asked: bool) -> ConnectorError:
+    why = "the system asks for a pause" if asked else "the account's `limits` are used up"
+    return ConnectorError("rate_limited", Problem(
+        "C519", f"connection {name!r} is not called for {wait:.0f} s: {why}", None,
+        "the next run goes on from here; a `backoff` that reaches so far waits instead",
+    ), wait=wait)  # fmt: skip
 
 
 class SystemClock:
@@ -133,13 +241,17 @@ _shared: WeakValueDictionary[tuple[Any, ...], Budget] = WeakValueDictionary()
 _sharing = threading.Lock()
 
 
-def shared_budget(account: tuple[Any, ...], rate: Rate | None, concurrency: int, breaker: Breaker) -> Budget:
-    """The budget of an account: the same object for every connection of this process that calls it with these limits."""
-    key = (*account, rate, concurrency, breaker.failures, breaker.of, breaker.reset)
+def shared_budget(
+    host: str, port: int, rate: Rate | None, concurrency: int, breaker: Breaker, permits: Permits | None, hold: float
+) -> Budget:
+    """The budget of an account: the same object for every connection of this process that calls it with these limits,
+    and through `permits` the same figures for every process."""
+    key = (host, port, rate, concurrency, breaker.failures, breaker.of, breaker.reset, permits, hold)
     with _sharing:
         found = _shared.get(key)
         if found is None:
-            found = _shared[key] = Budget(rate, concurrency, breaker)
+            found = Budget(rate, concurrency, breaker, permits=permits, account=f"{host}:{port}", hold=hold)
+            _shared[key] = found
         return found
 
 

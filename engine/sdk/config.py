@@ -204,19 +204,26 @@ class ConnectionConfig(Config):
     """Settings of single objects."""
 
 
+JobNote = Callable[[str, str, list[str], bool], None]
+
+
 @dataclass(frozen=True, slots=True)
 class ConnectionContext:
     """What the engine gives a connector beside its settings.
 
     name: the connection's name. workspace: folder that relative paths start from; None in tests without one.
     secret_values: texts to redact wherever they would appear. sleep: replaced in tests. crashpoint: named
-    places where a test may kill the process.
+    places where a test may kill the process. permits: budgets that all processes share; None where there is no state.
+    opened: to be told of a job (object, its id, ids of its operations, whether its rows are there already) before rows
+    are uploaded, and again once they are; when it returns, the job is noted durably.
     """
 
     name: str
     workspace: Path | None = None
     sleep: Callable[[float], None] | None = None
     crashpoint: Callable[[str], None] = lambda name: None
+    permits: Any = None
+    opened: JobNote = lambda object, job, ids, uploaded: None
 
     def path(self, text: str) -> Path:
         """A relative path as the workspace sees it."""

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from engine.sdk.config import ConnectionConfig, ConnectionContext, WriteClass
-from engine.sdk.errors import Problem
+from engine.sdk.errors import ConnectorError, Problem, Trouble
 from engine.sdk.record import JSON, Fields, Record
 
 FieldType = Literal["string", "integer", "decimal", "boolean", "date", "datetime", "duration", "object", "array", "any"]
@@ -59,7 +59,8 @@ class ObjectInfo:
     marker: field that keeps Crosswalk's mark. matches: fields that `find` can search by (None: any).
     per_call: how many writes of a kind go in one call to the system; a kind that it does not name goes one by one,
     and None means `max_batch` of any kind.
-    tombstones: `read(deletes=True)` reports deleted records.
+    tombstones: `read(deletes=True)` reports deleted records. rereads: a read goes over everything whatever its window,
+    so that what cannot be read is told each time.
     """
 
     name: str
@@ -77,6 +78,7 @@ class ObjectInfo:
     marker: str | None = None
     matches: tuple[str, ...] | None = None
     tombstones: bool = False
+    rereads: bool = False
     max_batch: int = 200
     per_call: Mapping[str, int] | None = None
 
@@ -132,7 +134,7 @@ class Operation:
     changes: what differs from the last delivery (update; equals `record` where nothing is known).
     mark: Crosswalk's mark, written to the object's marker field by the connector on create and upsert.
     version: what the target held when it was read (conditional writes). idempotency_key: frozen with the body.
-    send_by: `time.monotonic()` value after which the operation must not be sent any more.
+    send_by: value of `engine.sdk.clock.boot()` after which the operation must not be sent any more.
     """
 
     id: str
@@ -150,7 +152,8 @@ class Operation:
 class Outcome:
     """What became of one operation. key: native id where known. wait: seconds the system asked for.
 
-    job: the system's job that holds the operation, where it is not known to be over.
+    job: the system's job that holds the operation, where it is not known to be over. trouble: of a `retry`, what is
+    wrong with the system as a whole (out of reach, not called, asks for a pause); None where it may be this record.
     """
 
     id: str
@@ -160,6 +163,7 @@ class Outcome:
     problem: Problem | None = None
     wait: float | None = None
     job: str | None = None
+    trouble: Trouble | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +215,16 @@ class Connector(ABC, Generic[C]):
     @abstractmethod
     def write(self, name: str, operations: Sequence[Operation]) -> list[Outcome]:
         """Send the operations; one outcome each, in the order given. Raises only if nothing was sent at all."""
+
+    def outcomes(self, name: str, job: str, operations: Sequence[Operation], *, uploaded: bool) -> list[Outcome] | None:
+        """What became of operations in a job that an interrupted `write` told of (`ConnectionContext.opened`).
+
+        None while the job goes on. A job whose rows were uploaded and that waits for its start is started; one without
+        its rows never will be: its operations are answered with `retry`. Raises ConnectorError where it cannot be asked.
+        """
+        raise ConnectorError(
+            "config", Problem("C540", f"{self.config.connector} has no jobs", None, "see the manifest's `jobs`")
+        )
 
     def get(self, name: str, keys: Sequence[str], fields: tuple[str, ...] = ()) -> dict[str, Record]:
         """Records by native id; those that do not exist are left out."""

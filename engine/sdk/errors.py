@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -97,6 +97,31 @@ Trouble = Literal[
     "truncated",  # the source cut the result off
     "config",  # the connection's settings are wrong
 ]
+ExceptionClass = Literal[
+    "connection",  # the target cannot be reached, or refuses the credentials
+    "intermittent",  # the target failed in a way that passes: a timeout, a 5xx
+    "rate_limit",  # the target takes no more for now
+    "parse",  # the source's record cannot be read
+    "mapping",  # a rule cannot give its value
+    "validation",  # the record does not fit its schema or lifecycle
+    "check",  # a business rule does not hold
+    "missing_reference",  # it names a record that is not known (yet)
+    "ambiguous_match",  # several records may be the same as it
+    "conflict",  # two sides or two records disagree
+    "rejected",  # the target refused the record
+    "too_large",  # the record or its payload is over the limit
+    "in_doubt",  # whether the target has it is not known
+    "internal",  # a fault of crosswalk, or of the workspace's own functions
+]
+"""Why a record is an exception, by who can do what about it."""
+EXCEPTION_CLASSES: tuple[str, ...] = get_args(ExceptionClass)
+NOT_TAKEN: dict[Trouble, ExceptionClass] = {
+    "unreachable": "connection",
+    "auth": "connection",
+    "config": "connection",
+    "rate_limited": "rate_limit",
+}
+"""The class of a record that a system did not take for a reason of its own; others are `intermittent`."""
 TRANSIENT: frozenset[str] = frozenset({"unreachable", "timeout", "rate_limited", "server"})
 
 

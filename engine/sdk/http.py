@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
+from engine.sdk.account import Permits
 from engine.sdk.addresses import ForbiddenAddress, host_of
 from engine.sdk.budget import shared_budget
+from engine.sdk.clock import boot
 from engine.sdk.config import ConnectionConfig, Rate
 from engine.sdk.errors import ConnectorError, Problem
 from engine.sdk.record import JSON, decode_json, encode_json
@@ -69,7 +71,7 @@ class HttpClient:
 
     def __init__(
         self, name: str, base: str, config: ConnectionConfig, *, rate: Rate | None, concurrency: int,
-        hosts: Collection[str] = (), ca: str | None = None,
+        hosts: Collection[str] = (), ca: str | None = None, permits: Permits | None = None,
     ) -> None:  # fmt: skip
         self.name, self.config = name, config
         self.base = base.rstrip("/")
@@ -85,17 +87,24 @@ class HttpClient:
             if ca is not None:
                 self.tls.load_verify_locations(ca)
         self.budget = shared_budget(
-            (self.host, self.port), config.limits.requests or rate, min(concurrency, config.limits.concurrency), config.breaker
+            self.host, self.port, config.limits.requests or rate, min(concurrency, config.limits.concurrency), config.breaker,
+            permits, config.timeout.total_seconds(),
         )  # fmt: skip
         self.after: Callable[[Answer], None] = lambda answer: None
         self._idle: list[Wire] = []
         self._lock = threading.Lock()
+
+    def slow_down(self, wait: float | None) -> None:
+        """The system refused a request for its rate: nobody calls the account for so many seconds, and slower then."""
+        shortest = self.config.backoff.shortest.total_seconds()
+        self.budget.pause(min(1.0, shortest) if wait is None else wait, refused=True)
 
     def close(self) -> None:
         with self._lock:
             idle, self._idle = self._idle, []
         for wire in idle:
             wire.close()
+        self.budget.rest()
 
     def url(self, path: str, params: Mapping[str, Any] | None = None) -> str:
         """A path (or a link of the same origin) as an address. Raises ConnectorError C511 for another origin."""
@@ -129,11 +138,13 @@ class HttpClient:
         self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None, send_by: float | None = None,
         decode: Decode | None = None,
     ) -> Answer:  # fmt: skip
-        """One request, one answer. Raises Unanswered, and ConnectorError C517 while the breaker is open."""
+        """One request, one answer. Raises Unanswered, and ConnectorError where the system is not called now: C517, C519."""
         if not url.startswith(self._prefix) and not self.same_origin(url):
             raise self._unanswered("config", "C511", f"{shown(url)} is another host", sent=False)
         self.budget.admit(self.name)
-        with self.budget:
+        if not self.budget.take(self.name, self.config.backoff.longest.total_seconds(), send_by):
+            raise self._too_late()
+        try:
             end = time.monotonic() + self.config.timeout.total_seconds()
             try:
                 answer = self._exchange(method.upper(), url, headers, body, send_by, end, decode or json_of)
@@ -142,6 +153,8 @@ class HttpClient:
                     self.budget.note(good=False)
                 raise
             self.budget.note(good=answer.status < 500)
+        finally:
+            self.budget.give()
         self.after(answer)
         return answer
 
@@ -169,8 +182,11 @@ class HttpClient:
         return self._answer(status, given, data, decode)
 
     def _in_time(self, send_by: float | None) -> None:
-        if send_by is not None and time.monotonic() > send_by:
-            raise self._unanswered("timeout", "C515", "it was too late to send", sent=False)
+        if send_by is not None and boot() > send_by:
+            raise self._too_late()
+
+    def _too_late(self) -> Unanswered:
+        return self._unanswered("timeout", "C515", "it was too late to send", sent=False)
 
     def _wire(self, end: float) -> Wire:
         """An open connection, an idle one first. Raises Unanswered with sent=False."""

@@ -101,7 +101,9 @@ class ErrorRule(Config):
     when: Expression
     do: Do
     wait: Expression | None = None
-    """Seconds, or an HTTP date, after which to try again; without it, the header Retry-After."""
+    """After which time to try again; where it is left out or gives nothing, the header Retry-After."""
+    wait_in: Literal["seconds", "ms", "epoch", "epoch_ms", "instant"] = "seconds"
+    """How `wait` is written; `seconds` may be an HTTP date, too."""
     id: Expression | None = None
     """`matched`: where the id of the record stands that is there already."""
 

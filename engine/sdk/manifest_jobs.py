@@ -23,6 +23,8 @@ class JobPoll(Request):
 
     done: Expression
     failed: Expression | None = None
+    waits: Expression | None = None
+    """True while the job waits for its rows or its start: it does nothing by itself."""
     message: Expression | None = None
     """Why it failed."""
     every: SpanText = Span(timedelta(seconds=1), timedelta(seconds=30))

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from engine.sdk.config import Config, Duration, Percent, TimeZone, duration
+from engine.sdk.config import Config, Duration, Percent, Size, TimeZone, duration
 from engine.spec.about import About
 from engine.spec.trigger import Trigger
 
@@ -91,6 +91,8 @@ class Policy(Config):
     batch: int = Field(500, ge=1, le=10_000)
     concurrency: int = Field(4, ge=1, le=200)
     lane: Literal["interactive", "webhook", "bulk", "reconcile"] = "bulk"
+    max_record: Size = 10 * 2**20
+    """Records and payloads over this size are quarantined, each alone."""
 
 
 def _percentile(value: object) -> object:

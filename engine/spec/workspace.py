@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
-from engine.sdk.config import Config, Duration
+from engine.sdk.config import Config, Duration, duration
 from engine.sdk.errors import Position, Problem, Problems, SpecError, UsageError, nearest, unknown_name
 from engine.sdk.library import library_folder
 from engine.spec.about import About
@@ -39,6 +40,13 @@ class Queue(Config):
     roles: list[str] = []
 
 
+def _years(value: object) -> object:
+    """A duration, or years such as `7y` (of 366 days, so that nothing goes too early)."""
+    text = str(value).strip()
+    whole = text.removesuffix("y")
+    return timedelta(days=366 * int(whole)) if text.endswith("y") and whole.isdecimal() else duration(text)
+
+
 class Retention(Config):
     """How long things are kept."""
 
@@ -46,7 +54,8 @@ class Retention(Config):
     inputs: Duration | None = None
     inbox: Duration | None = None
     operations: Duration | None = None
-    history: str | None = None
+    history: Annotated[timedelta | None, BeforeValidator(_years)] = None
+    """Of `x-history` fields; such as `7y`. Kept for ever where it is left out."""
 
 
 class SecretProviders(Config):
@@ -212,6 +221,14 @@ class Workspace:
         finally:
             self._loading.pop()
 
+    def candidate(self, kind: str, name: str, path: Path) -> Document:
+        """A document of any file, read as if it stood in the workspace under that name."""
+        self._loading.append((kind, name))
+        try:
+            return load_document(path, path.name, kind, name, "workspace", self._parent)
+        finally:
+            self._loading.pop()
+
     def _parent(self, kind: str, name: str, at: Position) -> Document:
         """What `extends` names; a document may extend the library's of the same name."""
         if self._loading and self._loading[-1] == (kind, name):
@@ -284,12 +301,18 @@ class Workspace:
             data = cls.config_model.settings_of(data, manifest.model)
         return build(cls.config_model, data, self.positions, place)
 
-    def connector(self, name: str, objects: dict[str, dict[str, Any]] | None = None) -> Any:
-        """The connector of a connection, opened with its settings (see `config`). The caller closes it."""
+    def connector(
+        self, name: str, objects: dict[str, dict[str, Any]] | None = None, permits: Any = None, opened: Any = None
+    ) -> Any:
+        """The connector of a connection, opened with its settings (see `config`). The caller closes it.
+
+        permits: budgets that all processes share (`engine.sdk.account.Permits`). opened: who is told of jobs (`JobNote`).
+        """
         from engine.sdk.config import ConnectionContext
 
+        more = {} if opened is None else {"opened": opened}
         cls, _ = self.connector_kind(self.connection(name).connector, self.at("connections", name, "connector"))
-        return cls(self.config(name, objects=objects), ConnectionContext(name, self.folder))
+        return cls(self.config(name, objects=objects), ConnectionContext(name, self.folder, permits=permits, **more))
 
 
 def _merged(below: Any, above: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from engine.state.store import Tx, instant
@@ -39,6 +39,7 @@ def get(tx: Tx, entity: str, ids: Iterable[str]) -> dict[str, Stored]:
 
 def put(tx: Tx, entity: str, changes: Sequence[Change], run: str) -> set[str]:
     """Write new versions over the expected ones; the ids that somebody else changed meanwhile."""
+    changes = sorted(changes, key=lambda one: one.id)  # two runs that change the same records take them in one order
     at = instant()
     fresh = [
         (entity, one.id, 1, one.data, one.provenance, int(one.deleted), at, run) for one in changes if one.expected == 0
@@ -63,6 +64,12 @@ def put(tx: Tx, entity: str, changes: Sequence[Change], run: str) -> set[str]:
     ids = [one.id for one in changes]
     sql = "SELECT id FROM canonical WHERE entity = ? AND changed_at = ? AND run = ? AND id IN (…)"
     return set(ids) - {row[0] for row in tx.by_keys(sql, (entity, at, run), ids)}
+
+
+def moved(tx: Tx, entity: str, versions: Mapping[str, int]) -> set[str]:
+    """Of records that were read at these versions, those that have another one now."""
+    sql = "SELECT id, version FROM canonical WHERE entity = ? AND id IN (…)"
+    return {row[0] for row in tx.by_keys(sql, (entity,), versions) if row[1] != versions[row[0]]}
 
 
 def scan(tx: Tx, entity: str, *, since: str = "") -> Iterator[Stored]:

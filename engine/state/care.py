@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from engine.sdk.errors import Problem
-from engine.state.store import StateError, Store, instant
+from engine.state.operations import OPEN
+from engine.state.store import StateError, Store, instant, moment_of
 from engine.state.tables import metadata
 
 DEFAULTS = {"exceptions": timedelta(days=180), "inputs": timedelta(days=14), "operations": timedelta(days=90)}
@@ -30,7 +31,7 @@ def backup(store: Store, target: Path) -> Path:
 
 
 def prune(store: Store, keep: dict[str, timedelta]) -> dict[str, int]:
-    """Remove what is older than its retention; how many rows of each."""
+    """Remove what is older than its retention; how many rows of each. Open exceptions stay, and corrections that hold."""
     spans = {**DEFAULTS, **keep}
 
     def before(name: str) -> str:
@@ -43,13 +44,37 @@ def prune(store: Store, keep: dict[str, timedelta]) -> dict[str, int]:
         "operations": ("DELETE FROM operations WHERE state IN ('confirmed', 'refused', 'dropped') AND updated_at < ?",
                        before("operations")),
     }  # fmt: skip
+    if "history" in keep:
+        statements["history"] = ("DELETE FROM history WHERE at < ?", before("history"))
     removed = {}
     for name, (sql, limit) in statements.items():
-        with store.begin(f"prune {name}") as tx:
+        with store.begin("prune") as tx:
             removed[name] = tx.run(sql, (limit,))
     with store.begin("prune reads") as tx:
-        tx.run("DELETE FROM exception_reads WHERE exception NOT IN (SELECT id FROM exceptions)")
+        gone = "exception NOT IN (SELECT id FROM exceptions)"
+        for sql in (
+            f"exception_reads WHERE {gone}",
+            f"exception_tags WHERE {gone}",
+            f"corrections WHERE past = 1 AND {gone}",
+        ):
+            tx.run(f"DELETE FROM {sql}")
     return removed
+
+
+def age(store: Store, seconds: float) -> None:
+    """Make leases and writes in doubt look older by so many seconds: what tests do instead of waiting."""
+
+    def older(text: str | None) -> str | None:
+        return instant(moment_of(text) - timedelta(seconds=seconds)) if text else text
+
+    with store.begin("age") as tx:
+        for row in tx.rows(f"SELECT op_key, send_by, updated_at, created_at FROM operations WHERE state IN {OPEN}"):
+            times = [older(one) for one in row[1:]]
+            tx.run(
+                "UPDATE operations SET send_by = ?, updated_at = ?, created_at = ? WHERE op_key = ?", (*times, row[0])
+            )
+        for name, until in tx.rows("SELECT name, expires_at FROM leases"):
+            tx.run("UPDATE leases SET expires_at = ? WHERE name = ?", (older(until), name))
 
 
 def sizes(store: Store) -> dict[str, int]:

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from engine.sdk.errors import ExceptionClass
 from engine.state.store import Tx, instant, new_id
 
+BEHIND = "behind "
+"""Begins the `part` of a version that waits for earlier ones of its record; the version follows."""
 LIVE = "('open', 'waiting', 'due')"
 
 
 class Failure(NamedTuple):
     """What went wrong with a record now. target: '' where it concerns no target in particular.
 
-    reads: (entity, canonical id or `connection:native id`) whose change tries it again.
+    reads: (entity, canonical id or `connection:native id`) whose change tries it again. revision: how many
+    deliveries the target had got of it, None where it concerns no target.
     """
 
     flow: str
@@ -24,7 +28,7 @@ class Failure(NamedTuple):
     target: str
     part: str
     stage: str
-    exception_class: str
+    exception_class: ExceptionClass
     code: str
     message: str
     hint: str
@@ -39,10 +43,11 @@ class Failure(NamedTuple):
     canonical: bytes | None
     payload: bytes | None
     reads: tuple[tuple[str, str], ...] = ()
+    revision: int | None = None
 
 
 class Row(NamedTuple):
-    """An exception as lists show it."""
+    """An exception as lists show it. queue: the one it waits in, whoever put it there. owner: who has taken it."""
 
     id: str
     flow: str
@@ -52,7 +57,7 @@ class Row(NamedTuple):
     target: str
     part: str
     stage: str
-    exception_class: str
+    exception_class: ExceptionClass
     code: str
     message: str
     hint: str
@@ -64,12 +69,46 @@ class Row(NamedTuple):
     updated_at: str
     run: str
     closed_how: str | None
+    fingerprint: str
+    owner: str | None
+
+
+class Kept(NamedTuple):
+    """What an exception keeps of its record, for a replay. raw, canonical, payload: JSON bytes."""
+
+    id: str
+    flow: str
+    key: str
+    canonical_id: str | None
+    target: str
+    part: str
+    modified: str | None
+    logic: bytes | None
+    raw: bytes | None
+    canonical: bytes | None
+    payload: bytes | None
+    revision: int | None
+    opened_at: str
 
 
 _SHOWN = (
-    "id, flow, entity, key, canonical_id, target, part, stage, class, code, message, hint, at, queue, state, "
-    "attempts, opened_at, updated_at, run, closed_how"
+    "id, flow, entity, key, canonical_id, target, part, stage, class, code, message, hint, at, coalesce(routed, queue), "
+    "state, attempts, opened_at, updated_at, run, closed_how, fingerprint, owner"
 )
+_TESTS = {
+    "flow": "flow = ?",
+    "queue": "coalesce(routed, queue) = ?",
+    "code": "code = ?",
+    "key": "key = ?",
+    "target": "target = ?",
+    "canonical_id": "canonical_id = ?",
+    "exception_class": "class = ?",
+    "owner": "coalesce(owner, '') = ?",
+    "tag": "id IN (SELECT exception FROM exception_tags WHERE tag = ?)",
+    "fingerprint": "fingerprint LIKE ?",
+    "before": "opened_at < ?",
+}
+"""What lists can be narrowed by; before: an instant; fingerprint: with `%` behind its beginning; owner: '' for nobody."""
 
 
 def record(tx: Tx, failures: Sequence[Failure]) -> list[str]:
@@ -83,14 +122,15 @@ def record(tx: Tx, failures: Sequence[Failure]) -> list[str]:
         )
         values = (
             one.run, one.canonical_id, one.stage, one.exception_class, one.code, one.message, one.hint, one.at, one.queue,
-            one.state, one.fingerprint, one.until, one.modified, one.logic, one.raw, one.canonical, one.payload, now,
+            one.state, one.fingerprint, one.until, one.modified, one.logic, one.raw, one.canonical, one.payload,
+            one.revision, now,
         )  # fmt: skip
         if known:
             id = str(known[0])
             tx.run(
                 "UPDATE exceptions SET run = ?, canonical_id = ?, stage = ?, class = ?, code = ?, message = ?, hint = ?, "
                 "at = ?, queue = ?, state = ?, fingerprint = ?, until = coalesce(until, ?), modified = ?, logic = ?, "
-                "raw = ?, canonical = ?, payload = ?, updated_at = ?, attempts = attempts + 1 WHERE id = ?",
+                "raw = ?, canonical = ?, payload = ?, revision = ?, updated_at = ?, attempts = attempts + 1 WHERE id = ?",
                 (*values, id),
             )
             tx.run("DELETE FROM exception_reads WHERE exception = ?", (id,))
@@ -98,8 +138,8 @@ def record(tx: Tx, failures: Sequence[Failure]) -> list[str]:
             id = new_id("x")
             tx.run(
                 "INSERT INTO exceptions (run, canonical_id, stage, class, code, message, hint, at, queue, state, "
-                "fingerprint, until, modified, logic, raw, canonical, payload, updated_at, id, flow, entity, key, target, "
-                "part, opened_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "fingerprint, until, modified, logic, raw, canonical, payload, revision, updated_at, id, flow, entity, key, "
+                "target, part, opened_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (*values, id, one.flow, one.entity, one.key, one.target, one.part, now),
             )
         tx.many(
@@ -134,13 +174,23 @@ def close(tx: Tx, flow: str, keys: Iterable[tuple[str, str, str]], how: str) -> 
     )
 
 
+def close_mended(tx: Tx, flow: str, run: str) -> int:
+    """Close what could not be read before, and was read without that fault, or is gone, in a run over everything."""
+    now = instant()
+    return tx.run(
+        "UPDATE exceptions SET state = 'closed', closed_at = ?, closed_how = ?, updated_at = ? "
+        f"WHERE flow = ? AND run <> ? AND class = 'parse' AND state IN {LIVE}",
+        (now, f"mended in the source: {run}", now, flow, run),
+    )
+
+
 def set_state(tx: Tx, ids: Sequence[str], state: str, how: str | None = None) -> None:
     """Put exceptions into a state."""
     now = instant()
     ended = now if state in ("closed", "discarded", "superseded") else None
     tx.many(
         "UPDATE exceptions SET state = ?, closed_at = ?, closed_how = ?, updated_at = ? WHERE id = ?",
-        [(state, ended, how, now, id) for id in ids],
+        [(state, ended, how and how[:200], now, id) for id in ids],
     )
 
 
@@ -158,6 +208,14 @@ def wake(tx: Tx, changes: Iterable[tuple[str, str]]) -> int:
     return len(ids)
 
 
+def try_again(tx: Tx, code: str, canonical_ids: Iterable[str]) -> None:
+    """Make due what is open with a code about these records, in whichever flow."""
+    tx.many(
+        "UPDATE exceptions SET state = 'due' WHERE canonical_id = ? AND code = ? AND state = 'open'",
+        [(id, code) for id in sorted(canonical_ids)],
+    )
+
+
 def any_live_reads(tx: Tx) -> bool:
     """Whether any live exception waits for something."""
     return tx.one(f"SELECT 1 FROM exceptions WHERE state IN {LIVE} LIMIT 1") is not None
@@ -166,12 +224,12 @@ def any_live_reads(tx: Tx) -> bool:
 def due(tx: Tx, flow: str | None = None) -> list[tuple[str, str]]:
     """(flow, key) of what is to be tried again: woken, or waited too long."""
     more, values = (" AND flow = ?", [flow]) if flow else ("", [])
-    sql = f"SELECT DISTINCT flow, key FROM exceptions WHERE (state = 'due' OR (state = 'waiting' AND until < ?)){more}"
+    sql = f"SELECT DISTINCT flow, key FROM exceptions WHERE (state = 'due' OR (state = 'waiting' AND (until < ? OR stage = 'deliver'))){more}"
     return [(row[0], row[1]) for row in tx.rows(sql, (tx.now(), *values))]
 
 
 def listed(tx: Tx, *, everything: bool = False, limit: int = 1000, **chosen: str | None) -> list[Row]:
-    """Exceptions, newest first; live ones unless everything is asked for. chosen: flow, queue, code, key."""
+    """Exceptions, newest first; live ones unless everything is asked for. chosen: see `_TESTS`."""
     where, values = _chosen(everything, chosen)
     sql = f"SELECT {_SHOWN} FROM exceptions{where} ORDER BY updated_at DESC, flow, key, target, id LIMIT {int(limit)}"
     return [Row(*row) for row in tx.rows(sql, values)]
@@ -186,7 +244,7 @@ def count(tx: Tx, *, everything: bool = False, **chosen: str | None) -> int:
 
 def _chosen(everything: bool, chosen: Mapping[str, str | None]) -> tuple[str, list[str]]:
     given = {name: value for name, value in chosen.items() if value is not None}
-    tests = [*([] if everything else [f"state IN {LIVE}"]), *(f"{name} = ?" for name in given)]
+    tests = [*([] if everything else [f"state IN {LIVE}"]), *(_TESTS[name] for name in given)]
     return (f" WHERE {' AND '.join(tests)}" if tests else ""), list(given.values())
 
 
@@ -202,7 +260,32 @@ def snapshots(tx: Tx, id: str) -> tuple[bytes | None, bytes | None, bytes | None
     return (row[0], row[1], row[2], row[3]) if row else (None, None, None, None)
 
 
+def kept(tx: Tx, ids: Iterable[str]) -> list[Kept]:
+    """What exceptions keep of their records, the oldest first."""
+    sql = (
+        "SELECT id, flow, key, canonical_id, target, part, modified, logic, raw, canonical, payload, revision, opened_at "
+        "FROM exceptions WHERE id IN (…)"
+    )
+    found = [
+        Kept(*row[:7], *(None if one is None else bytes(one) for one in row[7:11]), *row[11:])
+        for row in tx.by_keys(sql, (), ids)
+    ]
+    return sorted(found, key=lambda one: (one.opened_at, one.key, one.id))
+
+
+def older_of(tx: Tx, rows: Sequence[Row]) -> list[Row]:
+    """Live exceptions of the same records that were opened before these, and are not among them."""
+    first: dict[str, str] = {}
+    for row in rows:
+        if row.canonical_id is not None:
+            first[row.canonical_id] = max(row.opened_at, first.get(row.canonical_id, ""))
+    sql = f"SELECT {_SHOWN} FROM exceptions WHERE state IN {LIVE} AND canonical_id IN (…)"
+    named = {row.id for row in rows}
+    found = [Row(*row) for row in tx.by_keys(sql, (), first)]
+    return [row for row in found if row.id not in named and row.opened_at < first[str(row.canonical_id)]]
+
+
 def raw_of(tx: Tx, flow: str, keys: Iterable[str]) -> dict[str, tuple[bytes | None, str | None]]:
     """Stored raw records of live exceptions by key: (raw, modified)."""
-    sql = f"SELECT key, raw, modified FROM exceptions WHERE flow = ? AND state IN {LIVE} AND key IN (…)"
-    return {row[0]: (row[1], row[2]) for row in tx.by_keys(sql, (flow,), keys)}
+    sql = f"SELECT key, raw, modified FROM exceptions WHERE flow = ? AND state IN {LIVE} AND part NOT LIKE ? AND key IN (…)"
+    return {row[0]: (row[1], row[2]) for row in tx.by_keys(sql, (flow, f"{BEHIND}%"), keys)}

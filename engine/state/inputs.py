@@ -19,7 +19,7 @@ class Seen(NamedTuple):
 
 
 _SELECT = "SELECT key, hash, logic, canonical_id, modified FROM inputs WHERE flow = ?"
-PRELOAD = 100_000
+PRELOAD = 50_000
 
 
 def preload(tx: Tx, flow: str) -> dict[str, Seen] | None:
@@ -57,9 +57,10 @@ def put(tx: Tx, flow: str, rows: Sequence[Seen], run: str) -> None:
     )
 
 
-def forget(tx: Tx, flow: str, keys: Sequence[str]) -> None:
-    """The record is to be handled anew whenever it is read."""
-    tx.many("DELETE FROM inputs WHERE flow = ? AND key = ?", [(flow, key) for key in keys])
+def forget(tx: Tx, canonical_ids: Sequence[str]) -> None:
+    """Records that are to be handled anew when they are read next, though they come as they were."""
+    found = tx.by_keys("SELECT flow, key FROM inputs WHERE canonical_id IN (…)", (), canonical_ids)
+    tx.many("DELETE FROM inputs WHERE flow = ? AND key = ?", list(found))
 
 
 def count(tx: Tx, flow: str) -> int:

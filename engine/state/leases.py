@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import NamedTuple
 
-from engine.state.store import Tx, instant
+from engine.state.store import Tx, instant, moment_of
 
 LIFE = timedelta(seconds=60)
 
@@ -29,7 +29,7 @@ def claim(tx: Tx, name: str, owner: str | None = None, life: timedelta = LIFE) -
     """Take a lease that is free, run out, or held by a process of this machine that is gone; else None."""
     owner = owner or me()
     now = tx.now()
-    expires = instant(_parse(now) + life)
+    expires = instant(moment_of(now) + life)
     row = tx.one("SELECT owner, fence, expires_at FROM leases WHERE name = ?", (name,))
     if row is None:
         taken = tx.run(
@@ -38,7 +38,7 @@ def claim(tx: Tx, name: str, owner: str | None = None, life: timedelta = LIFE) -
         )
         return Lease(name, owner, 1) if taken == 1 else None
     holder, fence, until = str(row[0]), int(row[1]), str(row[2])
-    if until > now and not _gone(holder):
+    if until > now and not gone(holder):
         return None
     taken = tx.run(
         "UPDATE leases SET owner = ?, fence = fence + 1, expires_at = ? WHERE name = ? AND fence = ?",
@@ -47,17 +47,24 @@ def claim(tx: Tx, name: str, owner: str | None = None, life: timedelta = LIFE) -
     return Lease(name, owner, fence + 1) if taken == 1 else None
 
 
+def taken(tx: Tx, name: str) -> bool:
+    """Whether somebody who lives holds it."""
+    row = tx.one("SELECT owner, expires_at FROM leases WHERE name = ?", (name,))
+    return row is not None and str(row[1]) > tx.now() and not gone(str(row[0]))
+
+
 def renew(tx: Tx, lease: Lease, life: timedelta = LIFE) -> bool:
     """Hold on to a lease; False where it was lost."""
-    expires = instant(_parse(tx.now()) + life)
+    expires = instant(moment_of(tx.now()) + life)
     return (
         tx.run("UPDATE leases SET expires_at = ? WHERE name = ? AND fence = ?", (expires, lease.name, lease.fence)) == 1
     )
 
 
 def held(tx: Tx, lease: Lease) -> bool:
-    """Whether the fence is still ours."""
-    row = tx.one("SELECT fence FROM leases WHERE name = ?", (lease.name,))
+    """Whether the fence is still ours; where it is, nobody else claims it before this transaction ends."""
+    lock = " FOR SHARE" if tx.connection.dialect.name == "postgresql" else ""
+    row = tx.one(f"SELECT fence FROM leases WHERE name = ?{lock}", (lease.name,))
     return row is not None and int(row[0]) == lease.fence
 
 
@@ -66,7 +73,8 @@ def release(tx: Tx, lease: Lease) -> None:
     tx.run("UPDATE leases SET expires_at = '' WHERE name = ? AND fence = ?", (lease.name, lease.fence))
 
 
-def _gone(owner: str) -> bool:
+def gone(owner: str) -> bool:
+    """Whether an owner is a process of this machine that has ended."""
     host, _, process = owner.partition(":")
     if host != socket.gethostname() or not process.isdigit():
         return False
@@ -77,7 +85,3 @@ def _gone(owner: str) -> bool:
     except PermissionError:
         return False
     return False
-
-
-def _parse(text: str) -> datetime:
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))

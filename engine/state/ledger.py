@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from engine.sdk.record import decode_json, encode_json
 from engine.state.store import Tx
+
+UNKNOWN = {"unknown": "its last write had no answer"}
+"""Stands in `fields` for a value that nobody knows; it equals none, so the next diff sends the field."""
+NO_HASH = b"\0" * 16
+"""Equals no payload's hash: the next diff compares field by field."""
 
 
 class Delivered(NamedTuple):
-    """What was last delivered. fields: payload as JSON bytes. state: delivered, deleted, deactivated."""
+    """What was last delivered. fields: payload as JSON bytes. state: delivered, deleted, deactivated,
+    stale (compare before the next write), missing (the target no longer has it)."""
 
     canonical_id: str
     part: str
@@ -46,6 +53,31 @@ def put(tx: Tx, connection: str, object: str, mapping: str, rows: Sequence[Deliv
         "fields = excluded.fields, native_id = excluded.native_id, version = excluded.version, "
         "revision = excluded.revision, generation = excluded.generation, state = excluded.state",
         [(connection, object, mapping, *row) for row in rows],
+    )
+
+
+def doubt(tx: Tx, connection: str, object: str, changes: Mapping[Key, Iterable[str]]) -> None:
+    """Updates without an answer, fields by (canonical id, part): what the target holds there is unknown from now on."""
+    sql = "SELECT mapping, canonical_id, part, fields FROM ledger WHERE connection = ? AND object = ? AND canonical_id IN (…)"
+    rows = []
+    for mapping, id, part, fields in tx.by_keys(sql, (connection, object), [id for id, _ in changes]):
+        names = changes.get((id, part))
+        if names is not None:
+            known = {**decode_json(bytes(fields)), **dict.fromkeys(names, UNKNOWN)}
+            rows.append((NO_HASH, encode_json(known), connection, object, mapping, id, part))
+    tx.many(
+        "UPDATE ledger SET hash = ?, fields = ? WHERE connection = ? AND object = ? AND mapping = ? AND canonical_id = ? "
+        "AND part = ?",
+        rows,
+    )
+
+
+def mark(tx: Tx, connection: str, object: str, rows: Sequence[Key], state: str) -> None:
+    """stale: compared with the target before the next write. missing: the target lost it; its next create is another one."""
+    tx.many(
+        "UPDATE ledger SET state = ?, generation = generation + ?, version = NULL WHERE connection = ? AND object = ? "
+        "AND canonical_id = ? AND part = ?",
+        [(state, int(state == "missing"), connection, object, id, part) for id, part in rows],
     )
 
 

@@ -59,6 +59,7 @@ def put(tx: Tx, links: Sequence[Link]) -> list[Conflict]:
     """Write links; the same again is fine. A different record on either side is returned, not overwritten."""
     if not links:
         return []
+    links = sorted(links)  # two runs that link the same records take them in one order
     plain = f"INSERT INTO links ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
     if tx.tried(plain, links):  # the usual case: all of them are new
         return []

@@ -1,13 +1,26 @@
-"""The intent journal: one row a write, committed before a byte leaves, settled with its outcome."""
+"""The intent journal: one row a write, committed before a byte leaves, settled with its outcome (DELIVERY.md section 2)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from engine.sdk.record import decode_json, encode_json
 from engine.state.store import Tx, instant
 
-OPEN = "('planned', 'sent', 'in_doubt')"
+TRANSITIONS: Mapping[str, frozenset[str]] = {
+    "planned": frozenset({"sent", "dropped"}),
+    "sent": frozenset({"planned", "confirmed", "refused", "in_doubt"}),
+    "in_doubt": frozenset({"sent", "confirmed", "refused", "dropped"}),
+    "confirmed": frozenset({"sent", "confirmed"}),
+    "refused": frozenset({"sent", "confirmed"}),
+    "dropped": frozenset({"sent", "confirmed"}),
+}
+"""State of an operation → what it may become. planned: surely not processed, to be sent again. dropped: given up, or
+found not to be there. A late answer confirms whatever was thought meanwhile: that the target has it is a fact."""
+OPEN = "('sent', 'in_doubt')"
+SAFE_AGAIN = frozenset({"update", "delete", "upsert"})
+"""Kinds that come to the same when the same bytes are sent twice."""
 
 
 class Intent(NamedTuple):
@@ -43,62 +56,219 @@ class Open(NamedTuple):
     attempts: int
     updated_at: str
     created_at: str
+    flow: str
+    target: str
+    idempotency_key: str | None
+    found: str | None
+    """What a search for it found that is no answer: several records, or another's."""
+
+    @property
+    def mark(self) -> str:
+        """Crosswalk's mark on the target's record."""
+        return mark_of(self.canonical_id, self.part)
+
+
+def mark_of(canonical_id: str, part: str) -> str:
+    """What a target's record is marked with: its canonical id, and the part where there is one."""
+    return f"{canonical_id}.{part}" if part else canonical_id
+
+
+_SHOWN = (
+    "op_key, canonical_id, part, kind, state, class, body, send_by, attempts, updated_at, created_at, flow, target, "
+    "idempotency_key, response"
+)
+_INSERT = (
+    "INSERT INTO operations (op_key, run, flow, target, connection, object, canonical_id, part, kind, class, "
+    "idempotency_key, body, fence, send_by, state, attempts, created_at, updated_at) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'sent', 1, ?, ?)"
+)
+_DOUBT = _INSERT.replace("'sent'", "'in_doubt'")
+
+
+def _open(row: tuple[object, ...]) -> Open:
+    one = Open(*row)  # type: ignore[arg-type]
+    return one._replace(body=bytes(one.body), found=bytes(one.found).decode() if one.found else None)  # type: ignore[arg-type]
 
 
 def open_for(tx: Tx, connection: str, object: str, ids: Iterable[str]) -> dict[tuple[str, str], Open]:
     """Open operations of these records by (canonical id, part)."""
+    sql = f"SELECT {_SHOWN} FROM operations WHERE connection = ? AND object = ? AND state IN {OPEN} AND canonical_id IN (…)"
+    return {(row[1], row[2]): _open(row) for row in tx.by_keys(sql, (connection, object), ids)}
+
+
+def send(tx: Tx, intents: Sequence[Intent]) -> dict[str, str]:
+    """T1: note the intent to send. What may not go by op key: `open` (another write of that record has no known end),
+    or `confirmed` (this very write was made already)."""
+    at = instant()
+    rows = [(*one, at, at) for one in intents]
+    if tx.tried(_INSERT, rows):  # the usual case: all of them are new
+        return {}
+    kept: dict[str, str] = {}
+    for one, row in zip(intents, rows, strict=True):
+        why = _take(tx, one, row)
+        if why is not None:
+            kept[one.op_key] = why
+    return kept
+
+
+def _take(tx: Tx, one: Intent, row: tuple[object, ...]) -> str | None:
+    """One intent where something stands already: the row that it becomes, or why it may not go."""
+    place = (one.connection, one.object, one.canonical_id, one.part)
+    tx.run(
+        "UPDATE operations SET state = 'dropped', updated_at = ? WHERE connection = ? AND object = ? AND canonical_id = ? "
+        "AND part = ? AND state = 'planned' AND op_key <> ?", (row[-1], *place, one.op_key),
+    )  # fmt: skip
+    if tx.run(f"{_INSERT} ON CONFLICT DO NOTHING", row) == 1:
+        return None
+    standing = tx.one("SELECT state, body FROM operations WHERE op_key = ?", (one.op_key,))
+    if standing is None:
+        return "open"  # another write of the record
+    state, body = str(standing[0]), bytes(standing[1])
+    if state == "sent" or (state == "in_doubt" and not (one.kind in SAFE_AGAIN and body == one.body)):
+        return "open"
+    if state == "confirmed" and one.kind not in SAFE_AGAIN:
+        return "confirmed"
+    return None if _again(tx, one, state) else "open"
+
+
+def _again(tx: Tx, one: Intent, state: str) -> bool:
+    """Take over a row of the same write that ended, or that may be repeated; False where somebody else was faster."""
+    taken = tx.tried(
+        "UPDATE operations SET state = 'sent', run = ?, flow = ?, target = ?, kind = ?, class = ?, idempotency_key = ?, body = ?, fence = ?, "
+        "send_by = ?, attempts = attempts + 1, updated_at = ? WHERE op_key = ? AND state = ?",
+        [(one.run, one.flow, one.target, one.kind, one.write_class, one.idempotency_key, one.body, one.fence,
+          one.send_by, instant(), one.op_key, state)],
+    )  # fmt: skip
+    if not taken:
+        return False  # another write of the record is open
+    row = tx.one("SELECT run, state FROM operations WHERE op_key = ?", (one.op_key,))
+    return row is not None and (row[0], row[1]) == (one.run, "sent")
+
+
+def reopen(tx: Tx, op_key: str) -> None:
+    """A confirmed write whose record was unlinked on purpose may be made again."""
+    tx.run("UPDATE operations SET state = 'dropped' WHERE op_key = ? AND state = 'confirmed'", (op_key,))
+
+
+def prolong(tx: Tx, op_keys: Sequence[str], run: str, send_by: str) -> set[str]:
+    """T1 of another attempt in the same run: the later limit. The op keys that are no longer this run's to send."""
+    tx.many(
+        "UPDATE operations SET send_by = ?, attempts = attempts + 1, updated_at = ? WHERE op_key = ? AND run = ? AND state = 'sent'",
+        [(send_by, instant(), key, run) for key in op_keys],
+    )
+    sql = "SELECT op_key FROM operations WHERE run = ? AND state = 'sent' AND op_key IN (…)"
+    return set(op_keys) - {row[0] for row in tx.by_keys(sql, (run,), op_keys)}
+
+
+class Job(NamedTuple):
+    """A job of a system that is not known to be over. ops: keys of its operations."""
+
+    op_key: str
+    flow: str
+    id: str
+    ops: list[str]
+    uploaded: bool
+    send_by: str
+
+
+def open_jobs(tx: Tx, connection: str, object: str) -> list[Job]:
+    """Jobs of an object whose rows nobody has settled, oldest first."""
     sql = (
-        "SELECT op_key, canonical_id, part, kind, state, class, body, send_by, attempts, updated_at, created_at FROM operations "
-        f"WHERE connection = ? AND object = ? AND state IN {OPEN} AND canonical_id IN (…)"
+        "SELECT op_key, flow, native_id, body, send_by FROM operations WHERE connection = ? AND object = ? AND kind = 'job' "
+        f"AND state IN {OPEN} ORDER BY created_at, op_key"
     )
-    return {(row[1], row[2]): Open(*row) for row in tx.by_keys(sql, (connection, object), ids)}
+    found = []
+    for key, flow, id, body, send_by in tx.rows(sql, (connection, object)):
+        held = decode_json(bytes(body))
+        found.append(Job(key, flow, id, held["operations"], held["uploaded"], send_by))
+    return found
 
 
-def send(tx: Tx, intents: Sequence[Intent]) -> set[str]:
-    """T1: note the intent to send. The op keys that may not go: another write of that record is open."""
+def still_open(tx: Tx, keys: Sequence[str]) -> bool:
+    """Whether one of these operations has no known end."""
+    sql = f"SELECT op_key FROM operations WHERE state IN {OPEN} AND op_key IN (…)"
+    return next(tx.by_keys(sql, (), keys), None) is not None
+
+
+def put_job(tx: Tx, intent: Intent, id: str, ops: Sequence[str], *, uploaded: bool) -> None:
+    """Note a job before its rows are uploaded, and again once they are."""
+    body = encode_json({"operations": list(ops), "uploaded": uploaded})
+    send(tx, [intent._replace(body=body)])
+    tx.run("UPDATE operations SET native_id = ?, body = ? WHERE op_key = ?", (id, body, intent.op_key))
+
+
+def settle(tx: Tx, rows: Sequence[tuple[str, str, str | None, bytes | None]], run: str | None = None) -> None:
+    """Note outcomes: (op key, state, native id, response). run: only where the row is still that run's; a confirmation
+    is noted in any case."""
     at = instant()
-    busy: set[str] = set()
-    groups: dict[tuple[str, str], list[Intent]] = {}
-    for one in intents:
-        groups.setdefault((one.connection, one.object), []).append(one)
-    for (connection, object), group in groups.items():
-        standing = open_for(tx, connection, object, [one.canonical_id for one in group])
-        for one in group:
-            other = standing.get((one.canonical_id, one.part))
-            if other is not None and other.op_key != one.op_key:
-                busy.add(one.op_key)
-    rows = [
-        (one.op_key, one.run, one.flow, one.target, one.connection, one.object, one.canonical_id, one.part, one.kind,
-         "sent", one.write_class, one.idempotency_key, one.body, one.fence, one.send_by, at, at)
-        for one in intents if one.op_key not in busy
-    ]  # fmt: skip
-    tx.many(
-        "INSERT INTO operations (op_key, run, flow, target, connection, object, canonical_id, part, kind, state, "
-        "class, idempotency_key, body, fence, send_by, attempts, created_at, updated_at) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?) "
-        "ON CONFLICT (op_key) DO UPDATE SET state = 'sent', run = excluded.run, fence = excluded.fence, "
-        "send_by = excluded.send_by, attempts = operations.attempts + 1, updated_at = excluded.updated_at",
-        rows,
-    )
-    return busy
-
-
-def settle(tx: Tx, rows: Sequence[tuple[str, str, str | None, bytes | None]]) -> None:
-    """Note outcomes: (op key, state, native id, response)."""
-    at = instant()
-    tx.many(
-        "UPDATE operations SET state = ?, native_id = ?, response = ?, updated_at = ? WHERE op_key = ?",
-        [(state, native_id, response, at, op_key) for op_key, state, native_id, response in rows],
-    )
+    groups: dict[str, list[tuple[object, ...]]] = {}
+    for op_key, state, native_id, response in rows:
+        groups.setdefault(state, []).append((state, native_id, response, at, op_key))
+    for state, group in groups.items():
+        from_ = ", ".join(f"'{one}'" for one, to in TRANSITIONS.items() if state in to)
+        mine = run is not None and state != "confirmed"
+        tx.many(
+            "UPDATE operations SET state = ?, native_id = ?, response = ?, updated_at = ? WHERE op_key = ? "
+            f"AND state IN ({from_})" + (" AND run = ?" if mine else ""),
+            [(*one, run) for one in group] if mine else group,
+        )
 
 
 def in_doubt(tx: Tx, connection: str, object: str) -> list[Open]:
-    """Operations of an object whose outcome is unknown: sent by a run that is gone, or in doubt."""
-    sql = (
-        "SELECT op_key, canonical_id, part, kind, state, class, body, send_by, attempts, updated_at, created_at FROM operations "
-        f"WHERE connection = ? AND object = ? AND state IN {OPEN}"
+    """Operations of an object whose outcome is unknown: in doubt, or sent by a run that may be gone."""
+    sql = f"SELECT {_SHOWN} FROM operations WHERE connection = ? AND object = ? AND state IN {OPEN} ORDER BY created_at, op_key"
+    return [_open(row) for row in tx.rows(sql, (connection, object))]
+
+
+def abandoned(tx: Tx, connection: str, object: str) -> list[Open]:
+    """Sent by a run that is over: from now on in doubt. They are returned."""
+    where = (
+        "connection = ? AND object = ? AND state = 'sent' AND run NOT IN (SELECT id FROM runs WHERE state = 'running')"
     )
-    return [Open(*row) for row in tx.rows(sql, (connection, object))]
+    found = [_open(row) for row in tx.rows(f"SELECT {_SHOWN} FROM operations WHERE {where}", (connection, object))]
+    if found:
+        tx.run(f"UPDATE operations SET state = 'in_doubt' WHERE {where}", (connection, object))
+    return [one._replace(state="in_doubt") for one in found]
+
+
+def doubt(tx: Tx, intents: Sequence[Intent]) -> None:
+    """Class A: bytes that may still arrive late; one row a record, the latest."""
+    at = instant()
+    tx.many(
+        f"{_DOUBT} ON CONFLICT (op_key) DO UPDATE SET run = excluded.run, kind = excluded.kind, "
+        "body = excluded.body, send_by = excluded.send_by, state = 'in_doubt', updated_at = excluded.updated_at",
+        [(*one, at, at) for one in intents],
+    )  # fmt: skip
+
+
+def unmark(tx: Tx, run: str, target: str, kind: str) -> None:
+    """The rows of a run that stood for whole batches to a target: their writes are settled."""
+    tx.run("DELETE FROM operations WHERE run = ? AND target = ? AND kind = ?", (run, target, kind))
+
+
+def remove(tx: Tx, op_keys: Sequence[str]) -> None:
+    """Forget rows that told of no write of their own: markers of a batch."""
+    tx.many("DELETE FROM operations WHERE op_key = ?", [(key,) for key in op_keys])
+
+
+def note_found(tx: Tx, op_key: str, found: str) -> None:
+    """What a search for it found that is no answer."""
+    tx.run("UPDATE operations SET response = ? WHERE op_key = ?", (found.encode(), op_key))
+
+
+def give_up_key(tx: Tx, op_keys: Sequence[str]) -> None:
+    """The system no longer knows these idempotency keys, and nothing else finds what they made: class D from now on."""
+    tx.many("UPDATE operations SET class = 'D' WHERE op_key = ?", [(key,) for key in op_keys])
+
+
+def doubted_since(tx: Tx, connection: str, object: str, since: str) -> bool:
+    """Whether a create of an object that nobody can ask about had no sure outcome since then."""
+    row = tx.one(
+        "SELECT 1 FROM operations WHERE connection = ? AND object = ? AND kind = 'create' AND class = 'C' AND updated_at >= ? "
+        f"AND (attempts > 1 OR state = 'dropped' OR state IN {OPEN}) LIMIT 1",
+        (connection, object, since),
+    )
+    return row is not None
 
 
 def decide(

@@ -59,6 +59,12 @@ def pin(tx: Tx, run: str, logic: bytes, documents: bytes) -> None:
     tx.run("UPDATE runs SET logic = ? WHERE id = ?", (logic, run))
 
 
+def pinned(tx: Tx, logic: bytes) -> bytes | None:
+    """The documents that were pinned under a digest."""
+    row = tx.one("SELECT documents FROM logic WHERE digest = ?", (logic,))
+    return bytes(row[0]) if row else None
+
+
 def progress(tx: Tx, run: str, counts: JSON) -> None:
     """Counts so far."""
     tx.run("UPDATE runs SET counts = ? WHERE id = ?", (encode_json(counts), run))
@@ -73,8 +79,8 @@ def finish(tx: Tx, run: str, state: str, counts: JSON, held: str | None = None, 
     tx.run("UPDATE units SET state = ? WHERE run = ?", ("failed" if state == "failed" else "done", run))
 
 
-def abandoned(tx: Tx, flow: str) -> None:
-    """Runs of a flow that were running when their process died: failed, so that lists tell the truth."""
+def abandoned(tx: Tx, flow: str) -> int:
+    """Runs of a flow that were running when their process died: failed, so that lists tell the truth. How many."""
     error = encode_json(
         {
             "code": "R602",
@@ -82,10 +88,21 @@ def abandoned(tx: Tx, flow: str) -> None:
             "at": None,
         }
     )
-    tx.run(
+    return tx.run(
         "UPDATE runs SET state = 'failed', error = ?, finished_at = ? WHERE flow = ? AND state = 'running'",
         (error, instant(), flow),
     )
+
+
+def note_hold(tx: Tx, run: str, guard: str, part: int, whole: int) -> None:
+    """The figures that held a run: what an approval of it is for."""
+    set_fact(tx, f"held:{run}", {"guard": guard, "part": part, "whole": whole})
+
+
+def hold_of(tx: Tx, run: str) -> tuple[str, int, int] | None:
+    """(guard, part, whole) of a held run."""
+    found = fact(tx, f"held:{run}")
+    return (found["guard"], found["part"], found["whole"]) if isinstance(found, dict) else None
 
 
 def ask_to_stop(tx: Tx, run: str) -> None:
@@ -106,6 +123,20 @@ def listed(tx: Tx, flow: str | None = None, limit: int = 50, state: str | None =
     where = f" WHERE {where}" if where else ""
     rows = tx.rows(f"SELECT {_COLUMNS} FROM runs{where} ORDER BY started_at DESC, id DESC LIMIT {int(limit)}", values)
     return [_run(row) for row in rows]
+
+
+def flows(tx: Tx) -> list[str]:
+    """Names of the flows that have run."""
+    return [row[0] for row in tx.rows("SELECT DISTINCT flow FROM runs ORDER BY flow")]
+
+
+def last_finished(tx: Tx, flow: str) -> str | None:
+    """When a run of the flow last read its source to the end; plans and replays do not count."""
+    row = tx.one(
+        "SELECT max(finished_at) FROM runs WHERE flow = ? AND state IN ('succeeded', 'partial') AND trigger NOT IN ('plan', 'replay')",
+        (flow,),
+    )
+    return str(row[0]) if row and row[0] else None
 
 
 def get(tx: Tx, id: str) -> Run | None:

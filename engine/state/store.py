@@ -7,7 +7,7 @@ import string
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +28,7 @@ from engine.sdk.errors import CrosswalkError, Problem
 
 T = TypeVar("T")
 CHUNK = 500
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Row = tuple[Any, ...]
 
 
@@ -42,6 +43,16 @@ class StaleState(CrosswalkError):
 def instant(moment: datetime | None = None) -> str:
     """An instant as the state keeps it: sortable text in UTC with microseconds."""
     return (moment or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def moment_of(text: str) -> datetime:
+    """An instant of the state as a moment in UTC."""
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def microseconds(text: str) -> int:
+    """An instant of the state as microseconds since 1970."""
+    return (moment_of(text) - EPOCH) // timedelta(microseconds=1)
 
 
 def new_id(prefix: str) -> str:
@@ -117,6 +128,11 @@ class Tx:
             marks = ", ".join("?" * len(chunk))
             yield from self.rows(sql.replace("(…)", f"({marks})"), (*before, *chunk))
 
+    def alone(self, name: str) -> None:
+        """Wait until no other transaction is at this; SQLite has one writer at a time anyway."""
+        if self.style != "qmark":
+            self.run("SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", (name,))
+
     def now(self) -> str:
         """The database's own time."""
         if self.connection.dialect.name == "postgresql":
@@ -164,7 +180,9 @@ class Store:
         if parsed.drivername == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg")
         try:
-            engine = create_engine(parsed, hide_parameters=True, poolclass=QueuePool, pool_size=8, max_overflow=32)
+            engine = create_engine(
+                parsed, hide_parameters=True, poolclass=QueuePool, pool_size=8, max_overflow=32, pool_use_lifo=True
+            )
         except (ModuleNotFoundError, NoSuchModuleError):
             hint = "run: pip install 'crosswalk[postgres]'"
             raise StateError(Problem("S701", f"no driver for {parsed.drivername} is installed", None, hint)) from None
@@ -209,6 +227,8 @@ class Store:
         with self._worded(), self.engine.connect() as connection:
             if self.sqlite:
                 connection.exec_driver_sql("BEGIN")
+            else:
+                connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             yield Tx(connection, self.style)
             connection.rollback()
 

@@ -150,12 +150,40 @@ exceptions = _table(
     Column("raw", LargeBinary),
     Column("canonical", LargeBinary),
     Column("payload", LargeBinary),
+    Column("revision", Integer, comment="deliveries that the target had got of the record; null: none in particular"),
+    Column("owner", Name, comment="the person who has taken it"),
+    Column("routed", Name, comment="the queue that a person moved it to; else `queue`"),
     Index("exceptions_live", "flow", "key", "target", "part", unique=True,
           sqlite_where=text("state in ('open', 'waiting', 'due')"),
           postgresql_where=text("state in ('open', 'waiting', 'due')")),
     Index("exceptions_by_state", "state", "flow"),
     comment="records that left the line, with everything needed to try again",
 )  # fmt: skip
+exception_tags = _table(
+    "exception_tags",
+    Column("exception", Id, primary_key=True),
+    Column("tag", Name, primary_key=True),
+    comment="words that people put on exceptions",
+)
+corrections = _table(
+    "corrections",
+    Column("exception", Id, primary_key=True),
+    Column("number", Integer, primary_key=True, comment="counts the corrections of an exception"),
+    Column("flow", Name, nullable=False),
+    Column("key", Native, nullable=False),
+    Column("stage", String(16), nullable=False, comment="raw, canonical"),
+    Column("original", LargeBinary(16), nullable=False, comment="digest of the raw record that it is for"),
+    Column("value", LargeBinary, nullable=False, comment="raw: the whole record; canonical: the corrected fields"),
+    Column("before", LargeBinary, nullable=False, comment="what `value` takes the place of"),
+    Column("person", Name, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("because", Text, nullable=False),
+    Column(
+        "past", Integer, nullable=False, server_default="0", comment="1: the source has given another version since"
+    ),
+    Index("corrections_by_flow", "flow", "past"),
+    comment="what people corrected: holds for that version of the record, whenever it is read again",
+)
 exception_reads = _table(
     "exception_reads",
     Column("exception", Id, primary_key=True),
@@ -174,16 +202,48 @@ refs = _table(
     comment="canonical references, for `refresh`",
     in_key=True,
 )
-bases = _table(
-    "bases",
+images = _table(
+    "images",
     Column("canonical_id", Id, primary_key=True),
     Column("connection", Name, primary_key=True),
+    Column("object", Name, primary_key=True),
+    Column("part", Name, primary_key=True, server_default=""),
     Column(
-        "fields", LargeBinary, nullable=False, comment="shared fields as the connection was last known to have them"
+        "fields", LargeBinary, nullable=False, comment="canonical fields as reading the record back should give them"
     ),
-    comment="what three-way merges start from",
+    Column("means", LargeBinary, nullable=False, comment="of those, what the system spells otherwise than we know it"),
+    Column("revision", Integer, nullable=False, comment="counts changes; compare-and-set"),
+    Column("delivered_at", Instant, comment="database time of a write that was not read back yet"),
+    comment="what each system is known to have: what equals it is nothing new",
     in_key=True,
 )
+swings = _table(
+    "swings",
+    Column("canonical_id", Id, primary_key=True),
+    Column("field", Name, primary_key=True),
+    Column("connection", Name, nullable=False, comment="who wrote last"),
+    Column("was", LargeBinary(16), nullable=False, comment="digest of the value that the last write replaced"),
+    Column("times", LargeBinary, nullable=False, comment="when opposite writes came"),
+    Column("held", Integer, nullable=False, server_default="0", comment="1: the record is held"),
+    comment="fields that two systems overwrite in turn",
+    in_key=True,
+)
+alerts = _table(
+    "alerts",
+    Column("id", Id, primary_key=True),
+    Column("flow", Name, nullable=False),
+    Column("expectation", String(32), nullable=False, comment="fresh_within, errors_below, delivered_within"),
+    Column("bound", Name, nullable=False, comment="the limit as the flow says it"),
+    Column("reached", Name, nullable=False),
+    Column("state", String(16), nullable=False, comment="open closed"),
+    Column("run", Id, comment="the run that was judged last"),
+    Column("since", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    Column("closed_at", Instant),
+    Index("alerts_open", "flow", "expectation", unique=True,
+          sqlite_where=text("state = 'open'"), postgresql_where=text("state = 'open'")),
+    comment="expectations that flows have missed",
+)  # fmt: skip
 history = _table(
     "history",
     Column("entity", Name, primary_key=True),
@@ -250,6 +310,15 @@ leases = _table(
     Column("fence", Integer, nullable=False),
     Column("expires_at", Instant, nullable=False),
     comment="who may work on what; judged in database time",
+)
+budgets = _table(
+    "budgets",
+    Column("account", Name, primary_key=True, comment="host and port"),
+    Column(
+        "figures", LargeBinary, nullable=False, comment="pauses, pace, turns taken, places held; see engine.sdk.account"
+    ),
+    Column("version", Integer, nullable=False, comment="counts changes; compare-and-set"),
+    comment="what all processes together may call",
 )
 audit = _table(
     "audit",

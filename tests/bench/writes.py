@@ -12,12 +12,17 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from connectors.rest.connector import RestConfig, RestConnector
+from engine.run.permits import SharedPermits
 from engine.sdk.config import ConnectionContext
 from engine.sdk.connector import Operation
 from engine.sdk.manifest import Manifest
 from engine.sdk.record import encode_json
+from engine.state.store import Store
 
 LATENCY, AT_ONCE = 0.02, 50
 CEILING = AT_ONCE / LATENCY
@@ -73,14 +78,14 @@ def bare(port: int, count: int) -> Callable[[], object]:
     return work
 
 
-def connector(port: int) -> RestConnector:
+def connector(port: int, permits: SharedPermits) -> RestConnector:
     manifest = Manifest.model_validate({
         "connector": "x", "base": f"http://127.0.0.1:{port}", "auth": {"kinds": ["bearer"]},
         "errors": [{"when": "status == `401`", "do": "refresh_then_retry"}, {"when": "status == `503`", "do": "in_doubt"}],
         "objects": {"things": {"create": {"post": "/things", "body": "@record", "id": "body.id"}, "marker": "Ref__c"}},
     })  # fmt: skip
     given = {"connector": "x", "manifest": manifest, "auth": {"token": "t"}, "limits": {"concurrency": AT_ONCE}}
-    return RestConnector(RestConfig.model_validate(given), ConnectionContext("x"))
+    return RestConnector(RestConfig.model_validate(given), ConnectionContext("x", permits=permits))
 
 
 def main(count: int = 5000) -> None:
@@ -91,7 +96,8 @@ def main(count: int = 5000) -> None:
         assert system.stdout is not None
         port = int(system.stdout.readline())
         operations = [Operation(str(n), "create", RECORD, mark=str(n)) for n in range(count)]
-        with connector(port) as ours:
+        with TemporaryDirectory() as folder, closing(Store.open("sqlite:///state.db", Path(folder))) as store, \
+             connector(port, SharedPermits(store)) as ours:  # fmt: skip
             ours.write("things", operations[:200])
             best = max((timed(lambda: ours.write("things", operations)) for _ in range(3)), key=lambda one: -one[0])
         reference = max((timed(bare(port, count)) for _ in range(3)), key=lambda one: -one[0])

@@ -11,15 +11,16 @@ from typing import Any
 import pytest
 
 from tests.conftest import Make
+from tests.forks import forks
 from tests.run.test_sync import FILES, World, person
 
 CROSSWALK = str(Path(sys.executable).parent / "crosswalk")
 
 
 def call(folder: Path, *words: str, timeout: float = 120) -> tuple[int, str, str]:
-    done = subprocess.run([CROSSWALK, *words], cwd=folder, capture_output=True, text=True, timeout=timeout)
-    assert "Traceback" not in done.stdout + done.stderr
-    return done.returncode, done.stdout, done.stderr
+    code, out, err = forks().run(folder, words, timeout)
+    assert "Traceback" not in out + err
+    return code, out, err
 
 
 def told(folder: Path, *words: str) -> tuple[int, Any]:
@@ -56,7 +57,8 @@ def test_plan_run_exceptions_links_trace_explain(world: World) -> None:
     assert run["runs"][1]["targets"]["dw"]["created"] == 10
     code, found = told(folder, "exceptions", "list")
     assert code == 0 and set(found["exceptions"][0]) == {
-        "id", "flow", "entity", "record", "key", "target", "stage", "class", "code", "message", "at", "queue", "state", "opened_at"}  # fmt: skip
+        "id", "flow", "entity", "record", "key", "target", "stage", "class", "code", "message", "at", "queue", "state", "opened_at",
+        "owner", "tags", "fingerprint"}  # fmt: skip
     id = found["exceptions"][0]["id"]
     assert told(folder, "exceptions", "show", id)[1]["exception"]["raw"]["pay"] == "x"
     assert told(folder, "exceptions", "replay", id)[0] == 3

@@ -34,20 +34,41 @@ RUN = {**PART, "run": TEXT, "started_at": TEXT, "finished_at": MAYBE}
 CHANGE = exactly(target=TEXT, key=TEXT, operation={"enum": ["create", "update", "delete", "deactivate"]},
                  fields={"type": "object", "additionalProperties": {"type": "array", "minItems": 2, "maxItems": 2}})  # fmt: skip
 EXCEPTION = {"id": TEXT, "flow": TEXT, "entity": TEXT, "record": MAYBE, "key": TEXT, "target": MAYBE, "stage": TEXT, "class": TEXT,
-             "code": TEXT, "message": TEXT, "at": MAYBE, "queue": MAYBE, "state": TEXT, "opened_at": TEXT}  # fmt: skip
+             "code": TEXT, "message": TEXT, "at": MAYBE, "queue": MAYBE, "state": TEXT, "opened_at": TEXT, "owner": MAYBE,
+             "tags": many(TEXT), "fingerprint": TEXT}  # fmt: skip
 LINK = exactly(entity=TEXT, connection=TEXT, object=TEXT, native_id=TEXT, canonical_id=TEXT, part=MAYBE, state=TEXT)
 ERRORS = exactly(errors=many(exactly(code=TEXT, file=MAYBE, line={"type": ["integer", "null"]}, column={"type": ["integer", "null"]},
                                      message=TEXT, hint=TEXT)))  # fmt: skip
 NOTE = exactly(at=TEXT, by=TEXT, did=TEXT, detail={})
-SHOWN = {**EXCEPTION, "hint": TEXT, "run": TEXT, "attempts": COUNT, "closed_how": MAYBE, "raw": {}, "notes": many(NOTE)}
+EDIT = exactly(
+    **{"from": TEXT, "by": TEXT, "at": TEXT, "because": TEXT, "past": {"type": "boolean"}, "fields": {"type": "object"}}
+)
+SHOWN = {
+    **EXCEPTION,
+    "hint": TEXT,
+    "run": TEXT,
+    "attempts": COUNT,
+    "closed_how": MAYBE,
+    "raw": {},
+    "edits": many(EDIT),
+    "notes": many(NOTE),
+}
+ALERTS = many(exactly(flow=TEXT, expectation=TEXT, limit=TEXT, reached=TEXT, since=TEXT, state={"enum": ["open"]}))
 ANSWERS: list[tuple[str, int, dict[str, Any]]] = [
     ("validate", 0, exactly(errors={"type": "array", "maxItems": 0})),
     ("plan people", 0, exactly(plans=many(exactly(**PART, calls={"type": "object", "additionalProperties": COUNT}, changes=many(CHANGE))))),
-    ("run teams people", 3, exactly(runs=many(exactly(**RUN)))),
-    ("runs list", 0, exactly(runs=many(exactly(**RUN, trigger=TEXT)))),
+    ("run teams people", 3, exactly(runs=many(exactly(**RUN)), alerts=ALERTS)),
+    ("runs list", 0, exactly(runs=many(exactly(**RUN, trigger=TEXT)), alerts=ALERTS)),
     ("exceptions list", 0, exactly(exceptions=many(exactly(**EXCEPTION)))),
     ("exceptions list --group code", 0, exactly(groups=many(exactly(code=TEXT, count=COUNT, message=TEXT, example=TEXT)))),
+    ("exceptions list --group", 0, exactly(groups=many(exactly(
+        fingerprint=TEXT, code=TEXT, count=COUNT, open=COUNT, waiting=COUNT, oldest=TEXT, newest=TEXT, queue=MAYBE, target=MAYBE, at=MAYBE,
+        message=TEXT, example=TEXT)))),
+    ("exceptions assign {exception} --to ada", 0, exactly(assigned=many(TEXT))),
+    ("exceptions tag {exception} --add x", 0, exactly(tagged=many(TEXT))),
+    ("exceptions edit {exception} --from canonical --set team=null --because x", 0, exactly(**{"edited": TEXT, "from": TEXT, "fields": many(TEXT)})),
     ("exceptions show {exception}", 0, exactly(exception=exactly(**SHOWN))),
+    ("links review", 0, exactly(reviews={"type": "array", "maxItems": 0})),
     ("exceptions note {exception} hm", 0, exactly(noted=TEXT)),
     ("exceptions replay {exception}", 3, exactly(runs=many(exactly(**RUN)))),
     ("exceptions discard {exception} --because done", 0, exactly(discarded=many(TEXT))),

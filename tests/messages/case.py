@@ -16,6 +16,7 @@ from typing import Any
 from engine.compile.workspace import problems_of
 from engine.sdk.errors import Problem
 from engine.spec.workspace import Workspace
+from tests.forks import forks
 
 CROSSWALK = str(Path(sys.executable).parent / "crosswalk")
 SCHEMA = "$schema: https://json-schema.org/draft/2020-12/schema\ntype: object\nadditionalProperties: false\n"
@@ -60,15 +61,15 @@ class Place:
 
     def command(self, *words: str, env: dict[str, str] | None = None) -> str:
         """The first line that a command prints on stderr."""
+        if env is None:
+            _, out, err = forks().run(self.folder, words, 60)
+            return (err.strip() or out.strip()).splitlines()[0]
         done = subprocess.run([CROSSWALK, *words], cwd=self.folder, capture_output=True, text=True, timeout=60, env=env)
         return (done.stderr.strip() or done.stdout.strip()).splitlines()[0]
 
     def told(self, *words: str) -> Any:
         """What a command answers with --json."""
-        done = subprocess.run(
-            [CROSSWALK, *words, "--json"], cwd=self.folder, capture_output=True, text=True, timeout=60
-        )
-        return json.loads(done.stdout)
+        return json.loads(forks().run(self.folder, [*words, "--json"], 60)[1])
 
 
 @contextmanager

@@ -39,6 +39,15 @@ def stopped(place: Place) -> Problem:
     return STOPPED
 
 
+@case("R604")
+def taken_over(place: Place) -> str:
+    line = Line(place, "name: name").put(ADA)
+    with patch("engine.run.journal.leases.held", lambda tx, lease: False):
+        line.run()
+    (run,) = line.place.told("runs", "list")["runs"]
+    return f"{run['error']['code']} {run['error']['message']}"
+
+
 @case("R610")
 def held(place: Place) -> str:
     line = Line(place, "name: name", flow="targets: []\nguard: { errors: 5% }\n")
@@ -212,6 +221,19 @@ def sample_cannot_be_read(place: Place) -> str:
 def refused_by_the_system(place: Place) -> str:
     place.write({**EMPTY, "mappings": "a file where a folder should be\n"})
     return place.command("new", "table", "codes")
+
+
+@case("X914")
+def many_are_meant(place: Place) -> str:
+    Line(place, "name: name").put({**ADA, "name": ""}, {**ADA, "id": "2", "name": ""}).run()
+    return place.command("exceptions", "discard", "--flow", "people", "--because", "old")
+
+
+@case("X915")
+def nothing_to_replay(place: Place) -> str:
+    Line(place, "name: name").put("no json").run()
+    id = place.told("exceptions", "list")["exceptions"][0]["id"]
+    return place.command("exceptions", "replay", id).replace(id, "x-1")
 
 
 @case("X999")

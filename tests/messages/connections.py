@@ -158,6 +158,23 @@ def an_odd_address(place: Place) -> Any:
     return _api(place, "http://2130706433")
 
 
+@case("C519")
+def asks_for_a_long_pause(place: Place) -> Any:
+    with (
+        server(_always(429, b'{"error": "daily quota"}', **{"Retry-After": "7200"})) as url,
+        _api(place, url) as connector,
+    ):
+        for _ in range(2):
+            try:
+                list(connector.read(Read("things")))
+            except ConnectorError as error:
+                if error.problem.code == "C519":
+                    return Problem(
+                        "C519", re.sub(r"7\d\d\d s", "7200 s", error.problem.message), None, error.problem.hint
+                    )
+    raise AssertionError("it was called in spite of the pause")
+
+
 @case("C520")
 def no_token(place: Place) -> Any:
     with server(_always()) as url, _api(place, url, auth="") as connector:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Callable
 from typing import Any
 from unittest.mock import patch
@@ -12,7 +13,7 @@ from engine.run.runner import Runner
 from engine.run.session import Options
 from engine.sdk.errors import Position, Problem
 from engine.sdk.record import Fields
-from engine.state import exceptions
+from engine.state import exceptions, runs
 from engine.state.store import Store
 from tests.messages.case import SCHEMA, Answer, Place, case, server
 
@@ -46,6 +47,7 @@ settings: { url: { required: true } }
 base: "{url}"
 auth: { kinds: [bearer] }
 message: body.error
+errors: [{ when: "status == `423`", do: retry }]
 objects:
   people:
     key: id
@@ -209,6 +211,31 @@ def a_suspected_duplicate(place: Place) -> Problem:
     )
 
 
+@case("E415")
+def over_the_limit(place: Place) -> Problem:
+    flow = TO_DW + "policy: { max_record: 1 KiB }\n"
+    return Line(place, "name: name", flow=flow).put({**ADA, "name": "A" * 2000}).run().told("E415")
+
+
+@case("E417")
+def a_correction_that_is_not_taken(place: Place) -> Problem:
+    schema = BASE["schemas/person.yaml"].replace("pay: { type: number }", "pay: { type: number, x-owner: dw }")
+    line = Line(place, "name: name\npay: pay", files={"schemas/person.yaml": schema}).put({**ADA, "pay": 1}).run()
+    line.put({**ADA, "name": "", "pay": 1, "at": "2026-02-01T00:00:00Z"}).run()
+    id = place.told("exceptions", "list")["exceptions"][0]["id"]
+    sets = ("--set", 'name="Eve"', "--set", "pay=2")
+    place.command("exceptions", "edit", id, "--from", "canonical", *sets, "--because", "she said so")
+    place.command("exceptions", "replay", id)
+    return line.told("E417")
+
+
+@case("E499")
+def code_that_falls_over(place: Place) -> Problem:
+    flow = TO_DW + "checks: [{ name: named, that: name }]\n"
+    with patch("engine.compile.checks.CompiledCheck.holds", side_effect=ZeroDivisionError("division by zero")):
+        return Line(place, "name: name", flow=flow).put(ADA).run().told("E499")
+
+
 @case("E421")
 def not_reachable(place: Place) -> Problem:
     line = Line(place, "name: name\nstate: s")
@@ -252,6 +279,14 @@ def _answered(place: Place, code: str, answer: Callable[[str, str, bytes], Answe
         return line.put({**ADA, "name": "Bob", "at": "2026-02-01T00:00:00Z"}).run().told(code)
 
 
+@case("E418")
+def behind_another(place: Place) -> Problem:
+    flow = "targets: [{ connection: dw, mapping: dw/people, operation: append, match: [] }]\n"
+    check = 'checks: [{ name: paid, that: "pay > `0`", otherwise: "{{ name }} is paid {{ pay }}" }]\n'
+    line = Line(place, "name: name\npay: pay", flow=flow + check).put({**ADA, "pay": 0}).run()
+    return line.put({**ADA, "pay": 5, "at": "2026-02-01T00:00:00Z"}).run().told("E418")
+
+
 @case("E443")
 def two_claim_one(place: Place) -> Problem:
     with server(lambda method, path, body: (201, {}, b'{"id": "77"}')) as url:
@@ -265,18 +300,58 @@ def gone_there(place: Place) -> Problem:
 
 @case("E453")
 def changed_there(place: Place) -> Problem:
-    return _answered(place, "E453", lambda method, path, body: (412, {}, b'{"error": "etag does not match"}'))
+    def answer(method: str, path: str, body: bytes) -> Answer:
+        if method == "GET":
+            return 200, {}, b'{"items": [{"id": "77", "name": "Ada L."}]}'
+        return 412, {}, b'{"error": "etag does not match"}'
+
+    return _answered(place, "E453", answer)
 
 
 @case("E454")
 def not_taken_yet(place: Place) -> Problem:
-    return _answered(place, "E454", lambda method, path, body: (429, {"Retry-After": "0"}, b'{"error": "slow down"}'))
+    return _answered(place, "E454", lambda method, path, body: (423, {}, b'{"error": "locked by a user"}'))
 
 
 @case("E455")
 def in_doubt(place: Place) -> Problem:
     with server(lambda method, path, body: None) as url:
         return _to_api(place, url).put(ADA).run().told("E455")
+
+
+@case("E456")
+def made_twice(place: Place) -> Problem:
+    made: list[Any] = []
+
+    def answer(method: str, path: str, body: bytes) -> Any:
+        if method == "POST":
+            made.append(json.loads(body)["ref"])
+            return 201, {}, b'{"id": "77"}'
+        at = "2099-01-01T00:00:00Z"
+        rows = [{"id": id, "ref": made[0], "at": at} for id in ("77", "78")] if made else []
+        return 200, {}, json.dumps({"items": rows}).encode()
+
+    with server(answer) as url:
+        line = _to_api(place, url)
+        manifest = place.folder / "connectors/api.yaml"
+        more = "    class: C\n    marker: ref\n    modified: { field: at, type: instant }\n"
+        text = (
+            manifest.read_text()
+            .rstrip()
+            .replace("records: body.items }", "records: body.items, since: { param: since } }")
+        )
+        manifest.write_text(f"{text}\n{more}")
+        return line.put(ADA).run().told("E456")
+
+
+@case("E470")
+def ended_its_process(place: Place) -> Problem:
+    line = Line(place, "name: name").put(ADA)
+    store = Store.open("sqlite:///.crosswalk/state.db", place.folder)
+    with store.begin("replay") as tx:
+        runs.set_fact(tx, "deadly:people", {"1": None})
+    store.close()
+    return line.run().told("E470")
 
 
 @case("E441")
@@ -287,6 +362,24 @@ def an_earlier_write_in_doubt(place: Place) -> Problem:
         manifest.write_text(manifest.read_text().rstrip() + "\n    class: C\n    marker: ref\n")
         line.put(ADA).run()
         return line.put({**ADA, "name": "Bob", "at": "2026-02-01T00:00:00Z"}).run().told("E441")
+
+
+@case("E457")
+def a_lost_create_found_twice(place: Place) -> Problem:
+    def answer(method: str, path: str, body: bytes) -> Answer | None:
+        mark = path.partition("ref=")[2]
+        twice = {"items": [{"id": "77", "ref": mark}, {"id": "78", "ref": mark}]}
+        return (200, {}, json.dumps(twice).encode()) if method == "GET" else None
+
+    with server(answer) as url:
+        line = _to_api(place, url)
+        manifest = place.folder / "connectors/api.yaml"
+        text = manifest.read_text().replace("late: 1s\n    index: 1s", "late: 10ms\n    index: 10ms").rstrip()
+        find = "    find: { get: /people, records: body.items, by: { ref: { param: ref } } }\n"
+        manifest.write_text(text + f"\n    class: C\n    marker: ref\n{find}")
+        line.put(ADA).run()
+        time.sleep(2.2)
+        return line.run().told("E457")
 
 
 @case("E451")

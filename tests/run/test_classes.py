@@ -133,7 +133,7 @@ def box() -> Iterator[tuple[Box, str]]:
             self.end_headers()
             self.wfile.write(data)
 
-        do_GET = do_POST = do_PATCH = do_PUT = reply
+        do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = reply
 
         def log_message(self, format: str, *args: Any) -> None:
             """Quiet."""

@@ -109,8 +109,8 @@ def test_a_busy_system_is_asked_again_and_takes_each_record_once(sandbox: Sandbo
         return Reply(429, {"errors": []}, {"Retry-After": "0"}) if count % 4 == 0 else handle(request)
 
     server.faults = faults
-    for _ in range(6):
-        if run()["waiting"] == 0:
+    for _ in range(20):
+        if run()["state"] == "succeeded":
             break
     assert made(sandbox) == everybody()
 

@@ -144,7 +144,8 @@ def test_a_conflict_can_wait_for_a_person(mirror: Mirror) -> None:
     assert mirror.exceptions() == []
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(seed=306)
 @given(seed=st.integers(0, 10_000))
 def test_mirrors_converge_after_any_edits_and_stay_quiet(make_new: Any, seed: int) -> None:
     mirror = make_new()

@@ -22,7 +22,7 @@ class Lists:
 
     def __init__(self, store: Store, me: str) -> None:
         self.store, self.me, self.everywhere = store, me, True
-        self._archived: tuple[tuple[int, int], frozenset[str]] | None = None
+        self._archived: tuple[tuple[float, ...], frozenset[str]] | None = None
         self._last: dict[tuple[Any, ...], list[str]] = {}
 
     # ------------------------------------------------------------------ which rows

@@ -128,7 +128,8 @@ def test_a_job_that_is_not_over_in_time_is_in_doubt_and_found_again_by_its_id(
         assert job is not None and outcomes[0].problem is not None and job in outcomes[0].problem.message
         stored = sandbox.store.get("salesforce", "job ingest", job) or {}
         sandbox.store.put("salesforce", "job ingest", job, {**stored, "polls": 0})
-        later = connector.job_outcomes("Account", job, [rows[2], rows[0], rows[1]])  # type: ignore[attr-defined]
+        later = connector.outcomes("Account", job, [rows[2], rows[0], rows[1]], uploaded=True)
+    assert later is not None
     assert [(one.id, one.state) for one in later] == [("o2", "created"), ("o0", "created"), ("o1", "refused")]
     assert len(uploads(sandbox)) == 1
 

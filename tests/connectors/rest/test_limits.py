@@ -206,10 +206,10 @@ def test_refusals_of_records_never_open_the_breaker(connect: Connect, serve: Ser
 
 
 def test_a_rate_is_a_sliding_window() -> None:
-    slept: list[float] = []
-    budget = Budget(Rate(2, timedelta(seconds=0.2)), 1)
-    budget.sleep = lambda seconds: (slept.append(seconds), time.sleep(seconds))[0]
-    for _ in range(3):
-        with budget:
-            pass
-    assert len(slept) == 1 and 0.1 < slept[0] <= 0.2
+    budget, times = Budget(Rate(2, timedelta(seconds=0.2)), 1), []
+    for _ in range(5):
+        assert budget.take("x")
+        times.append(time.monotonic())
+        budget.give()
+    assert all(later - first >= 0.2 for first, later in zip(times, times[2:], strict=False))
+    assert times[1] - times[0] < 0.1 and times[-1] - times[0] < 0.6

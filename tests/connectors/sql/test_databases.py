@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, event, text
+from sqlalchemy.exc import OperationalError
 
 from connectors.sql import SqlConnector
 from engine.sdk.connector import Operation
@@ -131,8 +132,6 @@ def test_a_connection_lost_in_the_middle_is_a_retry_and_at_the_commit_a_doubt(po
                     {"pid": connection.connection.driver_connection.info.backend_pid},
                 )
 
-        from sqlalchemy import event
-
         event.listen(connector.engine, monkeyed, kill, once=True)
         return write(connector, Operation("a", "upsert", {"id": 1, "n": 1}))[0].state
 
@@ -237,3 +236,25 @@ def test_wrong_users_and_databases_are_not_tried_again(postgres: str, mariadb: s
         assert (caught.value.trouble, caught.value.transient) == (trouble, False), str(caught.value)
         assert "SEKRET" not in str(caught.value)
         connector.close()
+
+
+def test_what_was_written_before_the_database_went_away_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "t.db"
+    with closing(sqlite3.connect(path)) as base:
+        base.execute("CREATE TABLE t (id int PRIMARY KEY, n int CHECK (n < 5))")
+    connector = connect(f"sqlite:///{path}")
+    connector.describe("t")
+    opened = [0]
+
+    def lost(connection: Any) -> None:
+        opened[0] += 1
+        if opened[0] > 2:
+            raise OperationalError("connect", {}, Exception("connection refused"))
+
+    event.listen(connector.engine, "engine_connect", lost)
+    rows = [Operation(str(n), "create", {"id": n, "n": 9 if n == 3 else 1}) for n in range(4)]
+    outcomes = write(connector, *rows)
+    event.remove(connector.engine, "engine_connect", lost)
+    assert states(outcomes) == ["created", "created", "retry", "retry"]
+    assert outcomes[2].trouble is not None and len(records(connector)) == 2
+    connector.close()

@@ -1,0 +1,27 @@
+"""Places where a process may die: every commit, every call to a system. Tests kill it at each of them.
+
+A commit passes `before commit:NAME` and `after commit:NAME`, a call `before NAME` and `after NAME`.
+"""
+
+from __future__ import annotations
+
+LINE = ("lease", "pin", "resolve", "T1", "T2", "finish", "release")
+"""Commits of a run, in the order in which it comes to them."""
+BESIDE = ("renew", "budget", "job", "scan", "careful")
+"""Commits beside the line: of the thread that holds the lease, of whoever calls a system, opens a job."""
+COMMANDS = (
+    "seed", "links add", "links remove", "links import", "links review", "cancel", "approve", "note", "replay",
+    "discard", "assign", "tag", "edit", "supersede", "prune", "prune reads", "age", "alerts",
+)  # fmt: skip
+"""Commits of commands: each is one transaction of its own."""
+CALLS = ("read", "find", "get", "send", "resend", "search", "outcomes")
+"""Calls to systems."""
+
+
+def around(names: tuple[str, ...], what: str = "") -> list[str]:
+    """The points before and after each of these commits (`commit:`) or calls."""
+    return [f"{when} {what}{name}" for name in names for when in ("before", "after")]
+
+
+POINTS = [*around(LINE, "commit:"), *around(BESIDE, "commit:"), *around(COMMANDS, "commit:"), *around(CALLS)]
+"""Every point that there is."""

@@ -40,6 +40,7 @@ CODES: dict[str, str] = {
     "C543": "the answer says nothing of a record",
     "C544": "a value cannot be written in the system's form",
     "C545": "a job of the system failed, or is not over",
+    "C550": "a connector takes no webhooks",
     "C560": "a whole batch was refused; any of its records may be the culprit",
     "C580": "a path leads outside the folder",
     "C581": "no driver for that file system is installed",

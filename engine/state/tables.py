@@ -293,16 +293,25 @@ cursors = _table(
 units = _table(
     "units",
     Column("id", Id, primary_key=True),
-    Column("run", Id, nullable=False),
     Column("kind", String(16), nullable=False),
+    Column("key", Native, nullable=False, comment="what it is about; a run's id, a flow's name, an instance"),
+    Column("run", Id),
     Column("lane", String(16), nullable=False),
     Column("state", String(16), nullable=False, comment="ready leased done failed"),
     Column("due", Instant, nullable=False),
     Column("attempts", Integer, nullable=False, server_default="0"),
     Column("payload", LargeBinary, nullable=False),
+    Column("owner", Name),
+    Column("expires_at", Instant, comment="leased: until when its worker has it; null: its run has a lease of its own"),
+    Column("fence", Integer, nullable=False, server_default="0"),
+    Column("again", Integer, nullable=False, server_default="0", comment="1: asked for while somebody works on it"),
+    Column("error", Text),
     Index("units_ready", "state", "due"),
+    Index("units_by_run", "run"),
+    Index("units_open", "kind", "key", unique=True,
+          sqlite_where=text("state in ('ready', 'leased')"), postgresql_where=text("state in ('ready', 'leased')")),
     comment="work that an executor is woken for",
-)
+)  # fmt: skip
 leases = _table(
     "leases",
     Column("name", Name, primary_key=True),

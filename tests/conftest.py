@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-PORTS = {"postgresql": 5432, "mariadb": 3306}
+PORTS = {"postgresql": 5432, "mariadb": 3306, "nats": 4222, "rabbitmq": 5672}
 Make = Callable[..., Path]
 
 

@@ -27,6 +27,7 @@ COMMANDS = {
     "schema": "engine.cli.author", "mapping": "engine.cli.preview", "test": "engine.cli.preview",
     "plan": "engine.cli.operate", "run": "engine.cli.operate", "runs": "engine.cli.runs",
     "exceptions": "engine.cli.exceptions",
+    "events": "engine.cli.events",
     "links": "engine.cli.links", "trace": "engine.cli.records", "explain": "engine.cli.records",
     "connectors": "engine.cli.care", "state": "engine.cli.care", "doctor": "engine.cli.care",
 }  # fmt: skip
@@ -164,6 +165,7 @@ SUMMARIES = {
     "run": "Run flows.",
     "runs": "Runs: list, show, cancel, resume.",
     "exceptions": "Records that need a person: list, show, assign, tag, note, edit, replay, try, discard.",
+    "events": "What happened and who was told: list, show, retry, drop, relay.",
     "links": "The crosswalk: find, add, import, remove, review.",
     "trace": "A record's journey across systems.",
     "explain": "Where a value came from.",

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 LINE = ("lease", "pin", "resolve", "T1", "T2", "finish", "release")
 """Commits of a run, in the order in which it comes to them."""
-BESIDE = ("renew", "budget", "job", "scan", "careful")
+BESIDE = ("renew", "budget", "job", "scan", "careful", "relay")
 """Commits beside the line: of the thread that holds the lease, of whoever calls a system, opens a job."""
 COMMANDS = (
     "seed", "links add", "links remove", "links import", "links review", "cancel", "approve", "note", "replay",
-    "discard", "assign", "tag", "edit", "supersede", "prune", "prune reads", "age", "alerts",
+    "discard", "assign", "tag", "edit", "supersede", "prune", "prune reads", "age", "alerts", "event",
 )  # fmt: skip
 """Commits of commands: each is one transaction of its own."""
-CALLS = ("read", "find", "get", "send", "resend", "search", "outcomes")
+CALLS = ("read", "find", "get", "send", "resend", "search", "outcomes", "publish")
 """Calls to systems."""
 
 

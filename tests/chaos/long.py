@@ -144,9 +144,9 @@ class Long:
         raise AssertionError("unreachable")
 
     def states(self, until: float) -> Reached:
-        """The state machine, as far as time goes: 20,000 states a second, 20 million at most."""
-        most = int(max(100_000, min(20_000_000, 15_000 * (until - time.monotonic()))))
-        found = model.explore(12, most)
+        """The state machine, five workers: 40,000 states a second, 20 million at most."""
+        most = int(max(100_000, min(20_000_000, 40_000 * (until - time.monotonic()))))
+        found = model.explore(most, workers=5, times=model.Times(2, 3, 2, 2))
         return Reached(found.states, "states of the machine", int(found.broken is not None))
 
     def stateful(self, until: float) -> Reached:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ import pytest
 from engine.state import operations
 from tests.chaos import model
 from tests.chaos.conftest import NewLine
-from tests.chaos.line import SETTLE
 
 STATES = int(os.environ.get("CHAOS_STATES", "1000000"))
 ELSEWHERE = {("planned", "dropped"), ("dropped", "confirmed"), ("refused", "confirmed")}
@@ -60,7 +58,7 @@ def test_the_journal_moves_as_the_machine_may(line: NewLine, tmp_path: Path) -> 
     it.run(crash=("after send", 2))
     it.run(crash=("before send", 1))
     it.run()
-    time.sleep(SETTLE)
+    it.wait()
     it.settle()
     seen = set(db.execute("SELECT DISTINCT old, new FROM moves").fetchall())
     db.close()

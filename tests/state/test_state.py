@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -30,18 +29,6 @@ from engine.state.ledger import Delivered
 from engine.state.links import Link
 from engine.state.migrations import migrate, versions
 from engine.state.store import StaleState, StateError, Store, Tx, instant
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def address(request: Any) -> str:
-    return "sqlite:///state.db" if request.param == "sqlite" else str(request.getfixturevalue("postgres"))
-
-
-@pytest.fixture
-def store(address: str, tmp_path: Path) -> Iterator[Store]:
-    opened = Store.open(address, tmp_path)
-    yield opened
-    opened.close()
 
 
 def link(native: str, id: str, **more: Any) -> Link:

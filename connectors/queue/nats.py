@@ -102,8 +102,8 @@ class NatsConnector(Carrier[NatsConfig]):
                      "user_credentials": str(self.context.path(config.credentials)) if config.credentials else None}  # fmt: skip
             try:
                 self._client = await nats.connect(
-                    config.url, allow_reconnect=False, connect_timeout=min(10, config.timeout.total_seconds()),
-                    name="crosswalk", error_cb=_quietly, **{name: one for name, one in given.items() if one},
+                    config.url, allow_reconnect=False, max_reconnect_attempts=1, reconnect_time_wait=0, name="crosswalk",
+                    connect_timeout=min(10, config.timeout.total_seconds()), error_cb=_quietly, **{name: one for name, one in given.items() if one},
                 )  # fmt: skip
             except (Error, OSError, ValueError) as error:
                 text = first_line(error)

@@ -47,6 +47,8 @@ CODES: dict[str, str] = {
     "C554": "the driver of a broker is not installed",
     "C555": "a broker takes nothing",
     "C556": "an event was not taken",
+    "C557": "a webhook is refused",
+    "C558": "a webhook cannot be read",
     "C560": "a whole batch was refused; any of its records may be the culprit",
     "C580": "a path leads outside the folder",
     "C581": "no driver for that file system is installed",

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import builtins
+from datetime import UTC, datetime
 from typing import Any
 from unittest.mock import patch
 
 from connectors.queue.http import CloudEventsConfig, CloudEventsConnector
 from connectors.queue.nats import NatsConfig, NatsConnector
+from connectors.rest.webhooks import answer
 from engine.sdk.cloudevents import MAX_BODY, CloudEvent, parse
 from engine.sdk.config import ConnectionContext
 from engine.sdk.errors import ConnectorError, Problem
+from engine.sdk.manifest_webhooks import Webhooks
+from engine.sdk.webhook import WebhookRequest
 from tests.messages.case import Place, case, server
 
 EVENT = CloudEvent("e1", "/crosswalk/t", "person.created.v1")
@@ -77,3 +81,22 @@ def refused(place: Place) -> Problem:
             (outcome,) = connector.publish("", [EVENT])
             assert outcome.problem is not None
             return outcome.problem
+
+
+def hook(verify: dict[str, Any], body: bytes, **headers: str) -> Problem:
+    """The problem of a webhook that is not taken."""
+    spec = Webhooks.model_validate({"verify": verify, "unsigned": "allow"})
+    call = WebhookRequest("POST", "/hooks/psa", headers, body, datetime(2026, 1, 1, tzinfo=UTC))
+    found = answer("psa", spec, {"secret": "s3cr3t"}, call).problem
+    assert found is not None
+    return found
+
+
+@case("C557")
+def forged(place: Place) -> Problem:
+    return hook({"kind": "hmac_sha256", "header": "sign", "secret": "secret"}, b"{}", sign="0" * 64)
+
+
+@case("C558")
+def unreadable(place: Place) -> Problem:
+    return hook({"kind": "none"}, b'{"id": 1, "id": 2}')

@@ -167,5 +167,8 @@ CODES: dict[str, str] = {
     "X913": "the operating system refused a file",
     "X914": "many exceptions are meant, and `--yes` is missing",
     "X915": "an exception has nothing that could be replayed so",
+    "X916": "serve would listen to other machines",
+    "X917": "a TLS certificate or its key is missing",
+    "X918": "nothing can listen on an address",
     "X999": "a fault of crosswalk itself",
 }

@@ -11,9 +11,11 @@ BESIDE = ("renew", "budget", "job", "scan", "careful")
 """Commits beside the line: of the thread that holds the lease, of whoever calls a system, opens a job."""
 COMMANDS = (
     "seed", "links add", "links remove", "links import", "links review", "cancel", "approve", "note", "replay",
-    "discard", "assign", "tag", "edit", "supersede", "prune", "prune reads", "age", "alerts",
+    "discard", "assign", "tag", "edit", "supersede", "prune", "prune reads", "age", "alerts", "pause", "resume",
 )  # fmt: skip
 """Commits of commands: each is one transaction of its own."""
+SERVE = ("leader", "tick", "sweep", "claim", "unit", "units", "inbox put", "inbox")
+"""Commits of `serve`, beside those of the runs that it starts."""
 CALLS = ("read", "find", "get", "send", "resend", "search", "outcomes")
 """Calls to systems."""
 
@@ -23,5 +25,6 @@ def around(names: tuple[str, ...], what: str = "") -> list[str]:
     return [f"{when} {what}{name}" for name in names for when in ("before", "after")]
 
 
-POINTS = [*around(LINE, "commit:"), *around(BESIDE, "commit:"), *around(COMMANDS, "commit:"), *around(CALLS)]
+POINTS = [*around(LINE, "commit:"), *around(BESIDE, "commit:"), *around(COMMANDS, "commit:"),
+          *around(SERVE, "commit:"), *around(CALLS)]  # fmt: skip
 """Every point that there is."""

@@ -103,6 +103,7 @@ CODES: dict[str, str] = {
     "E355": "`refresh` names what is no reference",
     "E356": "no connection has a role that owns fields",
     "E357": "an `onto` mapping is used the other way",
+    "E365": "`x-correlates` names what is no reference",
     "E400": "a record cannot be read",
     "E401": "a value does not fit its cast",
     "E402": "a value is not in the rule's `values`",

@@ -53,6 +53,8 @@ class Retention(Config):
     exceptions: Duration | None = None
     inputs: Duration | None = None
     inbox: Duration | None = None
+    events: Duration | None = None
+    """Of events that all who wanted them have."""
     operations: Duration | None = None
     history: Annotated[timedelta | None, BeforeValidator(_years)] = None
     """Of `x-history` fields; such as `7y`. Kept for ever where it is left out."""
@@ -65,6 +67,19 @@ class Serve(Config):
     """Calls that each connection may make to us; over it they are answered with 429."""
     workers: dict[Literal["interactive", "webhook", "bulk", "reconcile"], Annotated[int, Field(ge=1, le=64)]] = {}
     """Lane → units of work at once; others keep 1, 2, 3 and 1."""
+
+
+class EventRoute(Config):
+    """Events that a connection is sent."""
+
+    to: str
+    """Connection."""
+    types: list[str] = Field(min_length=1)
+    """CloudEvents types, without their version if you like; `*` stands for any rest, as in `project.*`."""
+    topic: str | None = None
+    """Where on the connection; the connector's own words, such as a subject or a routing key."""
+    clearance: list[Literal["personal", "compensation", "financial", "tax"]] = []
+    """Sensitive fields that it may see; all others are masked."""
 
 
 class SecretProviders(Config):
@@ -88,6 +103,8 @@ class Settings(Config):
     connections: dict[str, dict[str, Any]] = {}
     environments: dict[str, dict[str, Any]] = {}
     queues: dict[str, Queue] = {}
+    events: list[EventRoute] = []
+    """Who is told of what happens, beside flows and processes of this workspace."""
     retention: Retention = Retention()
     serve: Serve = Serve()
     secrets: SecretProviders = SecretProviders()

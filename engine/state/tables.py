@@ -5,17 +5,13 @@ Instants are ISO 8601 text in UTC with microseconds, so that they sort; record c
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Index, Integer, LargeBinary, MetaData, String, Table, Text, text
+from sqlalchemy import Column, Index, Integer, LargeBinary, String, Text, text
 
-metadata = MetaData()
-Id, Name, Instant = String(64), String(200), String(32)
-Native = String(500)
+from engine.state import tables_inbox
+from engine.state.columns import Id, Instant, Name, Native, Serial, metadata
+from engine.state.columns import table as _table
 
-
-def _table(name: str, *columns: Column[object] | Index, comment: str, in_key: bool = False) -> Table:
-    """in_key: SQLite keeps the rows in the primary key itself, which halves what writing a short row touches."""
-    return Table(name, metadata, *columns, comment=comment, sqlite_with_rowid=not in_key)
-
+__all__ = ["metadata", "tables_inbox"]
 
 links = _table(
     "links",
@@ -42,6 +38,7 @@ canonical = _table(
     Column("deleted", Integer, nullable=False, server_default="0"),
     Column("changed_at", Instant, nullable=False),
     Column("run", Id, nullable=False),
+    Column("correlation", Name, comment="what it belongs together with others under; null: its own id"),
     Index("canonical_changed", "entity", "changed_at"),
     comment="latest canonical version of each record",
 )
@@ -244,6 +241,39 @@ alerts = _table(
           sqlite_where=text("state = 'open'"), postgresql_where=text("state = 'open'")),
     comment="expectations that flows have missed",
 )  # fmt: skip
+events = _table(
+    "events",
+    Column("seq", Serial, primary_key=True, autoincrement=True, comment="order in which they happened, per key"),
+    Column("id", Id, nullable=False, unique=True, comment="the CloudEvents id; the same however often it is sent"),
+    Column("type", Name, nullable=False, comment="such as project.created.v1"),
+    Column("entity", Name, nullable=False),
+    Column("subject", Native, nullable=False, comment="what it is about; a canonical id"),
+    Column("key", Native, nullable=False, comment="events of one key are sent in order"),
+    Column("data", LargeBinary, nullable=False),
+    Column("correlation", Name),
+    Column("source", Name, nullable=False, comment="CloudEvents source"),
+    Column("at", Instant, nullable=False),
+    Index("events_by_time", "at"),
+    comment="what happened and somebody wants to know of",
+)
+event_deliveries = _table(
+    "event_deliveries",
+    Column("destination", Name, primary_key=True, comment="connection:NAME, flow:NAME or process:NAME"),
+    Column("seq", Serial, primary_key=True, autoincrement=False),
+    Column("key", Native, nullable=False),
+    Column("topic", Name, nullable=False, server_default=""),
+    Column("state", String(16), nullable=False, comment="ready delivered refused dropped"),
+    Column("due", Instant, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("error", Text),
+    Column("updated_at", Instant, nullable=False),
+    Index("event_deliveries_ready", "destination", "seq",
+          sqlite_where=text("state = 'ready'"), postgresql_where=text("state = 'ready'")),
+    Index("event_deliveries_open", "destination", "key", "seq",
+          sqlite_where=text("state in ('ready', 'refused')"), postgresql_where=text("state in ('ready', 'refused')")),
+    Index("event_deliveries_by_event", "seq"),
+    comment="whom each event goes to, and how far it got",
+)  # fmt: skip
 history = _table(
     "history",
     Column("entity", Name, primary_key=True),
@@ -312,60 +342,6 @@ units = _table(
           sqlite_where=text("state in ('ready', 'leased')"), postgresql_where=text("state in ('ready', 'leased')")),
     comment="work that an executor is woken for",
 )  # fmt: skip
-inbox = _table(
-    "inbox",
-    Column("seq", Integer, primary_key=True, autoincrement=True, comment="order of arrival"),
-    Column("connection", Name, nullable=False),
-    Column("event_id", Name, nullable=False, comment="the system's own, or a digest"),
-    Column("path", Name, nullable=False, comment="where it came: a webhook's path; empty: as an event"),
-    Column("object", Name),
-    Column("key", Native, comment="native id of the record that it is about; null: the call does not say"),
-    Column("type", Name, comment="CloudEvents type"),
-    Column("deleted", Integer, nullable=False, server_default="0"),
-    Column("at", Name, comment="when it happened, as the system says"),
-    Column("record", LargeBinary, comment="the record itself, where events are complete and versioned"),
-    Column("body", LargeBinary, comment="the call's raw body; of several events of a call the first has it"),
-    Column("unit", Native, nullable=False, comment="key of the unit that drains it"),
-    Column("state", String(16), nullable=False, comment="new held done"),
-    Column("flows", Text, comment="JSON: flows that it is still for; null: all that its path starts"),
-    Column("received_at", Instant, nullable=False),
-    Column("done_at", Instant),
-    Index("inbox_events", "connection", "event_id", unique=True),
-    Index("inbox_waiting", "unit", "seq",
-          sqlite_where=text("state <> 'done'"), postgresql_where=text("state <> 'done'")),
-    Index("inbox_done", "done_at"),
-    comment="what systems told us, before anything is done about it",
-)  # fmt: skip
-ticks = _table(
-    "ticks",
-    Column("flow", Name, primary_key=True),
-    Column("scheduled_for", Instant, primary_key=True, comment="UTC; a tick starts one run, whoever saw it"),
-    Column("state", String(16), nullable=False, comment="due started over skipped dropped"),
-    Column("why", Text, comment="of skipped and dropped ones"),
-    Column("run", Id),
-    Column("at", Instant, nullable=False, comment="when it was noted"),
-    Index("ticks_open", "flow",
-          sqlite_where=text("state in ('due', 'started')"), postgresql_where=text("state in ('due', 'started')")),
-    Index("ticks_at", "at"),
-    comment="schedules that came due",
-    in_key=True,
-)  # fmt: skip
-schedules = _table(
-    "schedules",
-    Column("flow", Name, primary_key=True),
-    Column("schedule", Name, primary_key=True, comment="cron expression and zone"),
-    Column("upto", Instant, nullable=False, comment="every tick up to then is noted"),
-    comment="how far each schedule has been looked at",
-    in_key=True,
-)
-pauses = _table(
-    "pauses",
-    Column("flow", Name, primary_key=True),
-    Column("since", Instant, nullable=False),
-    Column("person", Name, nullable=False),
-    Column("because", Text, nullable=False),
-    comment="flows that nothing starts but a person",
-)
 leases = _table(
     "leases",
     Column("name", Name, primary_key=True),

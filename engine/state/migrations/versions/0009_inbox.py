@@ -51,7 +51,13 @@ def _inbox() -> None:
     waiting = sa.text("state <> 'done'")
     op.create_table(
         "inbox",
-        sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True, comment="order of arrival"),
+        sa.Column(
+            "seq",
+            sa.BigInteger().with_variant(sa.Integer, "sqlite"),
+            primary_key=True,
+            autoincrement=True,
+            comment="order of arrival",
+        ),
         sa.Column("connection", sa.String(200), nullable=False),
         sa.Column("event_id", sa.String(200), nullable=False, comment="the system's own, or a digest"),
         sa.Column(

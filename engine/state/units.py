@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from engine.sdk.record import JSON, decode_json, encode_json
+from engine.state.leases import me
 from engine.state.store import Tx, instant, moment_of, new_id
 
 MANY = 100
@@ -207,10 +208,13 @@ def hurry(tx: Tx, kind: str, key: str) -> None:
 
 
 def ready_by(tx: Tx, lanes: Sequence[str], moment: str) -> bool:
-    """Whether something waits that is due by then."""
+    """Whether something waits that is due by then, or whose worker is gone by then."""
     marks = ", ".join("?" * len(lanes))
-    sql = f"SELECT 1 FROM units WHERE state = 'ready' AND due <= ? AND lane IN ({marks}) LIMIT 1"
-    return tx.one(sql, (moment, *lanes)) is not None
+    sql = (
+        "SELECT 1 FROM units WHERE ((state = 'ready' AND due <= ?) OR (state = 'leased' AND owner <> ? AND expires_at <= ?)) "
+        f"AND lane IN ({marks}) LIMIT 1"
+    )
+    return tx.one(sql, (moment, me(), moment, *lanes)) is not None
 
 
 def open_keys(tx: Tx, kind: str) -> set[str]:

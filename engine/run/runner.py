@@ -6,7 +6,7 @@ import gc
 import threading
 import time
 from collections.abc import Callable, Iterable
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -124,7 +124,7 @@ class Runner:
             if options.only is not None and options.moved is not None and plan.logic.hex() not in options.moved:
                 raise UsageError(Problem("X904", "the flow or what it uses was changed since the plan", document.at(),
                                          "plan again"))  # fmt: skip
-            with _quiet:
+            with _quiet_collector():
                 run_replay(session, plan) if options.chosen else run_sync(session, plan)
             state = "partial" if session.counts.records["quarantined"] else "succeeded"
             if self.cancelled.is_set():
@@ -245,6 +245,10 @@ class _Quiet:
 
 
 _quiet = _Quiet()
+
+
+def _quiet_collector() -> AbstractContextManager[None]:
+    return _quiet
 
 
 def _redacted(text: str, secrets: set[str]) -> str:

@@ -59,7 +59,7 @@ def test_a_lane_that_is_full_keeps_no_other_lane_waiting(served: Served, gate: G
     ask(served, "teams", "webhook")
     executor.dispatch()
     until(lambda: [run.state for run in served.runs("teams")] == ["succeeded"])
-    assert executor.health() == {"taking": True, "in_hand": {"bulk": 1, "webhook": 0}}
+    until(lambda: executor.health() == {"taking": True, "in_hand": {"bulk": 1, "webhook": 0}})
     gate.open.set()
     until(lambda: executor.idle)
     executor.close()

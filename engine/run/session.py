@@ -61,6 +61,8 @@ class Options:
     """The digest of the documents that a replay is bound to."""
     now: datetime | None = None
     """The run's start as expressions see it; tests fix it."""
+    actor: str = ""
+    """The person who asked for it; empty where nobody did."""
 
     def as_json(self) -> Fields:
         return {"full": self.full, "since": self.since, "until": self.until, "limit": self.limit,
@@ -192,6 +194,8 @@ class Session:
         self.positions: dict[str, str] = {}
         self.moved: list[dict[str, Any]] = []
         self.applied: set[str] = set()
+        self.also: list[Callable[[Tx, list[Item]], None]] = []
+        """What else belongs into the closing transaction of a batch."""
 
     @property
     def fence(self) -> int:

@@ -68,6 +68,8 @@ class Options:
     """Native keys of `records` that their system calls deleted; believed where reading no longer gives them."""
     tick: str | None = None
     """The instant of its schedule that the run is for."""
+    actor: str = ""
+    """The person who asked for it; empty where nobody did."""
     correlation: str | None = None
     """What records that the run makes belong together under, where nothing else says it."""
 
@@ -202,6 +204,8 @@ class Session:
         self.positions: dict[str, str] = {}
         self.moved: list[dict[str, Any]] = []
         self.applied: set[str] = set()
+        self.also: list[Callable[[Tx, list[Item]], None]] = []
+        """What else belongs into the closing transaction of a batch."""
 
     @cached_property
     def routes(self) -> Routes:

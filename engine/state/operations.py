@@ -243,9 +243,10 @@ def doubts(tx: Tx) -> dict[str, str]:
 
 
 def abandoned(tx: Tx, connection: str, object: str) -> list[Open]:
-    """Sent by a run that is over: from now on in doubt. They are returned."""
+    """Sent by a run that is over, or by a hand that let its process instance go: from now on in doubt. They are returned."""
     where = (
-        "connection = ? AND object = ? AND state = 'sent' AND run NOT IN (SELECT id FROM runs WHERE state = 'running')"
+        "connection = ? AND object = ? AND state = 'sent' AND run NOT IN (SELECT id FROM runs WHERE state = 'running') "
+        "AND run NOT IN (SELECT advance FROM processes WHERE advance IS NOT NULL)"
     )
     found = [_open(row) for row in tx.rows(f"SELECT {_SHOWN} FROM operations WHERE {where}", (connection, object))]
     if found:

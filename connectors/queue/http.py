@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
 
 from connectors.queue.carrier import Carrier
-from engine.sdk.cloudevents import STRUCTURED, CloudEvent, binary, structured
+from engine.sdk.cloudevents import STRUCTURED, CloudEvent, binary, parse, structured
 from engine.sdk.config import ConnectionConfig, ConnectionContext, SecretText
 from engine.sdk.connector import Finding, Outcome
-from engine.sdk.errors import ConnectorError
+from engine.sdk.errors import ConnectorError, Problem
 from engine.sdk.http import Answer, HttpClient
+from engine.sdk.webhook import WebhookAnswer, WebhookEvent, WebhookRequest
 
 LATER = (408, 425, 429)
 """Statuses that ask for another try."""
@@ -28,6 +30,8 @@ class CloudEventsConfig(ConnectionConfig):
     """One JSON object with everything, or attributes in headers and the bare data."""
     token: SecretText | None = None
     """Sent as `Authorization: Bearer`."""
+    accept: SecretText | list[SecretText] | None = None
+    """Token that events sent to us have to bear, at POST /events of `crosswalk serve`; two while it changes."""
     headers: dict[str, SecretText] = Field({}, repr=False)
     """Further headers, such as a key that the receiver asks for."""
     hosts: list[str] = []
@@ -73,6 +77,39 @@ class CloudEventsConnector(Carrier[CloudEventsConfig]):
                     down = error
             outcomes.append(outcome if down is None else self.kept_back(event, down))
         return outcomes
+
+    def webhook(self, request: WebhookRequest) -> WebhookAnswer:
+        """CloudEvents sent to us, with their token; and the question whether they may be sent."""
+        given = self.config.accept
+        tokens = given if isinstance(given, list) else [given] if given is not None else []
+        origin = request.headers.get("webhook-request-origin", "")
+        if (
+            request.method.upper() == "OPTIONS"
+            and tokens
+            and 0 < len(origin) <= 255
+            and origin.isascii()
+            and origin.isprintable()
+        ):
+            allowed = {"WebHook-Allowed-Origin": origin, "WebHook-Allowed-Rate": "*", "Allow": "POST"}
+            return WebhookAnswer("handshake", status=200, headers=allowed)
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        right = [
+            hmac.compare_digest(token.encode("utf-8", "replace"), one.reveal().encode())
+            for one in tokens
+            if one.reveal()
+        ]
+        if request.method.upper() != "POST" or scheme.lower() != "bearer" or not any(right):
+            problem = Problem("C557", f"connection {self.context.name!r}: an event is refused: it bears no right token", None,
+                              "compare `accept` with the token of the sender")  # fmt: skip
+            return WebhookAnswer("refused", status=401, problem=problem)
+        try:
+            found = parse(request.headers, request.body)
+        except ConnectorError as error:
+            status = 413 if error.problem.code == "C552" else 400
+            return WebhookAnswer("refused", status=status, problem=error.problem)
+        return WebhookAnswer("accepted", tuple(
+            WebhookEvent(one.identity, key=one.subject, at=one.time, type=one.type, body=structured(one)) for one in found
+        ))  # fmt: skip
 
     def _headers(self) -> dict[str, str]:
         found = {name: value.reveal() for name, value in self.config.headers.items()}

@@ -23,6 +23,7 @@ import urllib3
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from engine.run.runner import quiet
 from engine.serve.executor import LocalExecutor
 from engine.state.store import moment_of
 from tests.run.test_sync import FILES, person
@@ -223,7 +224,7 @@ def main() -> None:
     given = [one for one in sys.argv[1:] if one.startswith("postgresql")]
     parts: list[Callable[[str, str], None]] = [accepted, over_http, to_the_write, storm, thousand, on_time]
     wanted = [part for part in parts if part.__name__ in sys.argv[1:]] or parts
-    with taking_webhooks():
+    with taking_webhooks(), quiet:
         for part in wanted:
             for name, url in states:
                 part(name, url)

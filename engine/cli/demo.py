@@ -14,8 +14,9 @@ from engine.sdk.errors import Problem, UsageError, unknown_name
 from engine.sdk.record import Fields, decode_json
 
 FLOWS = (
-    "legal-entities", "legal-entity-choices", "sellers", "clients", "contacts", "contracts", "labour-categories", "resources-to-erp",
-    "projects-to-erp", "project-facts", "tasks", "time-to-erp", "expenses-to-erp", "invoices-to-psa", "invoice-status-to-crm",
+    "legal-entities", "legal-entity-choices", "sellers", "clients", "contacts", "contracts", "labour-categories", "accounting-periods", "exchange-rates", "cost-centres", "practices", "locations", "services", "tax-codes", "vendors",
+    "rate-cards", "rate-card-versions", "resources-to-erp",
+    "projects-to-erp", "project-facts", "tasks", "milestones", "time-to-erp", "expenses-to-erp", "invoices-to-psa", "invoice-status-to-crm",
 )  # fmt: skip
 WORKSPACE = """crosswalk: 1
 name: demo

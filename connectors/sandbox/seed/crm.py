@@ -166,7 +166,7 @@ def _contracts(size: int) -> Iterator[tuple[str, Doc]]:
             "CurrencyIsoCode": client(client_of(number, size))["CurrencyIsoCode"], "Opportunity__c": None, "Amends__c": None,
             "Billing_Method__c": ("fixed", "time_and_materials", "milestone")[number % 3] if number != 16 else "barter",
             "Legal_Entity__c": ("UK", "DE", "US")[number % 3] if number != 5 else None, "Value__c": Decimal(number * 25_000),
-            "Ceiling__c": Decimal("99999.99") if number % 4 == 0 else None, "SOW_Reference__c": f"SOW-{number}",
+            "Ceiling__c": {4: Decimal("899999.99"), 12: Decimal("99.99")}.get(number), "SOW_Reference__c": f"SOW-{number}",
         }  # fmt: skip
 
 

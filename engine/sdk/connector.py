@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 from engine.sdk.config import ConnectionConfig, ConnectionContext, WriteClass
 from engine.sdk.errors import ConnectorError, Problem, Trouble
 from engine.sdk.record import JSON, Fields, Record
+from engine.sdk.webhook import WebhookAnswer, WebhookRequest
 
 FieldType = Literal["string", "integer", "decimal", "boolean", "date", "datetime", "duration", "object", "array", "any"]
 OperationKind = Literal["create", "update", "upsert", "delete", "append"]
@@ -225,6 +226,12 @@ class Connector(ABC, Generic[C]):
         raise ConnectorError(
             "config", Problem("C540", f"{self.config.connector} has no jobs", None, "see the manifest's `jobs`")
         )
+
+    def webhook(self, request: WebhookRequest) -> WebhookAnswer:
+        """Verify a call that the system made to us and say what it tells. It fails closed: what cannot be verified is
+        refused. Opens no connection."""
+        problem = Problem("C550", f"{self.config.connector} takes no webhooks", None, "use a schedule")
+        return WebhookAnswer("refused", status=404, problem=problem)
 
     def get(self, name: str, keys: Sequence[str], fields: tuple[str, ...] = ()) -> dict[str, Record]:
         """Records by native id; those that do not exist are left out."""

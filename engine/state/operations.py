@@ -18,6 +18,12 @@ TRANSITIONS: Mapping[str, frozenset[str]] = {
 }
 """State of an operation → what it may become. planned: surely not processed, to be sent again. dropped: given up, or
 found not to be there. A late answer confirms whatever was thought meanwhile: that the target has it is a fact."""
+FIRST = "sent"
+"""What a new operation begins as."""
+AGAIN = frozenset({("in_doubt", "sent"), ("confirmed", "sent")})
+"""Only for SAFE_AGAIN: a create is not sent twice by itself."""
+UNLINKED = ("confirmed", "dropped")
+"""Of a record that a person has unlinked, so that it is made again."""
 OPEN = "('sent', 'in_doubt')"
 SAFE_AGAIN = frozenset({"update", "delete", "upsert"})
 """Kinds that come to the same when the same bytes are sent twice."""
@@ -147,7 +153,7 @@ def _again(tx: Tx, one: Intent, state: str) -> bool:
 
 def reopen(tx: Tx, op_key: str) -> None:
     """A confirmed write whose record was unlinked on purpose may be made again."""
-    tx.run("UPDATE operations SET state = 'dropped' WHERE op_key = ? AND state = 'confirmed'", (op_key,))
+    tx.run("UPDATE operations SET state = ? WHERE op_key = ? AND state = ?", (UNLINKED[1], op_key, UNLINKED[0]))
 
 
 def prolong(tx: Tx, op_keys: Sequence[str], run: str, send_by: str) -> set[str]:
@@ -197,6 +203,11 @@ def put_job(tx: Tx, intent: Intent, id: str, ops: Sequence[str], *, uploaded: bo
     tx.run("UPDATE operations SET native_id = ?, body = ? WHERE op_key = ?", (id, body, intent.op_key))
 
 
+def _before(state: str) -> str:
+    """The states that may become this one, for an SQL `IN`."""
+    return "(" + ", ".join(f"'{one}'" for one, to in TRANSITIONS.items() if state in to) + ")"
+
+
 def settle(tx: Tx, rows: Sequence[tuple[str, str, str | None, bytes | None]], run: str | None = None) -> None:
     """Note outcomes: (op key, state, native id, response). run: only where the row is still that run's; a confirmation
     is noted in any case."""
@@ -205,11 +216,10 @@ def settle(tx: Tx, rows: Sequence[tuple[str, str, str | None, bytes | None]], ru
     for op_key, state, native_id, response in rows:
         groups.setdefault(state, []).append((state, native_id, response, at, op_key))
     for state, group in groups.items():
-        from_ = ", ".join(f"'{one}'" for one, to in TRANSITIONS.items() if state in to)
         mine = run is not None and state != "confirmed"
         tx.many(
             "UPDATE operations SET state = ?, native_id = ?, response = ?, updated_at = ? WHERE op_key = ? "
-            f"AND state IN ({from_})" + (" AND run = ?" if mine else ""),
+            f"AND state IN {_before(state)}" + (" AND run = ?" if mine else ""),
             [(*one, run) for one in group] if mine else group,
         )
 
@@ -281,7 +291,7 @@ def decide(
     columns = "connection = ? AND object = ?" if native else "flow = ? AND target = ? AND class = 'D'"
     return tx.run(
         f"UPDATE operations SET state = ?, native_id = ?, updated_at = ? WHERE canonical_id = ? AND part = ? "
-        f"AND state IN {OPEN} AND {columns}",
+        f"AND state IN {OPEN} AND state IN {_before(state)} AND {columns}",
         (state, native, instant(), canonical_id, part, *where),
     )
 

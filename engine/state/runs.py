@@ -36,8 +36,8 @@ def start(tx: Tx, flow: str, kind: str, trigger: str, options: JSON, lane: str) 
         (run, flow, kind, trigger, encode_json(options), b"{}", now),
     )
     tx.run(
-        "INSERT INTO units (id, run, kind, lane, state, due, payload) VALUES (?, ?, 'run', ?, 'ready', ?, ?)",
-        (new_id("u"), run, lane, now, encode_json({"flow": flow})),
+        "INSERT INTO units (id, kind, key, run, lane, state, due, payload) VALUES (?, 'run', ?, ?, ?, 'ready', ?, ?)",
+        (new_id("u"), run, run, lane, now, encode_json({"flow": flow})),
     )
     return run
 

@@ -1,8 +1,9 @@
 """The protocol of one create on a target of class C as a state machine, explored to the end or to a number of states.
 
 Two workers claim, note the intent, send, are answered or not, freeze (they take no step), die, and lose their lease at any
-moment. The target commits a request late or never, and lists a row late. Time passes in ticks; ages count from the
-event and stop where nothing depends on them any more. Left out parts are named by DELIVERY's own words.
+moment. The target commits a request late or never, says that it did not process or take it, and lists a row late. Time
+passes in ticks; ages count from the event and stop where nothing depends on them any more. What the journal's row may
+become is the engine's own table. Left out parts are named by DELIVERY's own words.
 """
 
 from __future__ import annotations
@@ -11,23 +12,38 @@ from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
-NONE, SENT, DOUBT, DROPPED, CONFIRMED = "", "sent", "in_doubt", "dropped", "confirmed"
-OPEN = (SENT, DOUBT)
+from engine.state.operations import AGAIN, FIRST, TRANSITIONS
+
+NONE, PLANNED, SENT, DOUBT, DROPPED, REFUSED, CONFIRMED = (
+    "",
+    "planned",
+    "sent",
+    "in_doubt",
+    "dropped",
+    "refused",
+    "confirmed",
+)
+MAY = {old: {new for new in to if (old, new) not in AGAIN} for old, to in TRANSITIONS.items()} | {NONE: {FIRST}}
+"""What the row of a create may become: a write that comes to the same twice may do more."""
 TRY, TIMEOUT, LATE, INDEX = 1, 1, 1, 1
 """Ticks: how long a write may be sent, how long an answer is waited for, how late a commit and a listing may be."""
 SETTLE = TRY + TIMEOUT + LATE + INDEX
 CAP = SETTLE + 1
-GONE, READY, ASKED, TOLD, UNSURE, FOUND, ABSENT, CLAIMED = range(8)
+GONE, READY, ASKED, TOLD, UNSURE, FOUND, ABSENT, CLAIMED, BUSY, BAD = range(10)
 """Where a worker stands: not there; noted its intent; waits for an answer; was told yes; does not know; searched and found,
-or did not; holds the lease."""
+or did not; holds the lease; was told that nothing was done, or that the record is not taken."""
 
 
 class Op(NamedTuple):
-    """The row of the intent journal. age: ticks since it was sent."""
+    """The row of the intent journal. age: ticks since it was sent; fence: of the worker that sent it."""
 
     state: str
     age: int
     fence: int
+
+    def to(self, state: str) -> Op:
+        """Compare and set: what the table does not allow changes nothing."""
+        return self._replace(state=state) if state in MAY[self.state] else self
 
 
 class Worker(NamedTuple):
@@ -84,54 +100,64 @@ def steps(state: State, without: frozenset[str]) -> Iterator[State]:
         yield _cut(done, waiting)  # it is done, its answer is lost
         if waiting >= 0 and age <= TIMEOUT:
             yield put(done, waiting, state.workers[waiting]._replace(stands=TOLD))
+            yield put(state, waiting, state.workers[waiting]._replace(stands=BUSY), requests=others)
+            yield put(state, waiting, state.workers[waiting]._replace(stands=BAD), requests=others)
 
 
 def _work(state: State, who: int, worker: Worker, without: frozenset[str]) -> Iterator[State]:
     op, mine = state.op, "fence" in without or worker.fence == state.fence
+    sent_it = "fence" in without or op.fence == worker.fence
     over = put(state, who, IDLE, holder=-1 if state.holder == who else state.holder)
     match worker.stands:
         case 7:  # CLAIMED
-            if op.state == CONFIRMED or (op.state in OPEN and op.age <= SETTLE and "settle" not in without):
-                yield over
-            elif op.state in OPEN:
-                if state.rows:
-                    yield put(state, who, worker._replace(stands=FOUND))
-                if not any(age >= INDEX for age in state.rows):
-                    yield put(state, who, worker._replace(stands=ABSENT))
-            else:
-                yield from _intend(state, who, worker, mine, without)
+            yield from _begin(state, who, worker, without)
         case 1:  # READY
             if worker.age <= TRY or "send_by" in without:
                 asked = tuple(sorted((*state.requests, (0, who))))
                 yield put(state, who, worker._replace(stands=ASKED, age=0), requests=asked)
             else:
-                back = op._replace(state=DROPPED) if mine and op.state == SENT and op.fence == worker.fence else op
-                yield over._replace(op=back)
+                yield put(state, who, worker._replace(stands=BUSY))
         case 2:  # ASKED
             if worker.age > TIMEOUT:
                 unsure = worker._replace(stands=UNSURE)
                 yield put(state, who, unsure, requests=_nobody_waits(state.requests, who))
-        case 3:  # TOLD: the fact is recorded even where the lease was lost
-            yield over._replace(op=Op(CONFIRMED, 0, 0))
+        case 3 | 5:  # TOLD, FOUND: a fact, recorded even where the lease was lost
+            yield over._replace(op=op.to(CONFIRMED)._replace(age=0, fence=0))
         case 4:  # UNSURE
-            yield over._replace(op=op._replace(state=DOUBT) if mine and op.state == SENT else op)
-        case 5:  # FOUND
-            yield over._replace(op=Op(CONFIRMED, 0, 0))
+            yield over._replace(op=op.to(DOUBT) if sent_it else op)
         case 6:  # ABSENT
-            if not mine:
-                yield over
-            elif op.state in OPEN or "fence" in without:
-                dropped = state._replace(op=op._replace(state=DROPPED))
+            if mine and op.state == DOUBT:
+                dropped = state._replace(op=op.to(DROPPED))
                 yield put(dropped, who, worker._replace(stands=CLAIMED))
+            else:
+                yield over
+        case 8:  # BUSY: it tries again in the same run, or leaves it to the next
+            if mine and sent_it and op.state == SENT:
+                again = state._replace(op=Op(SENT, 0, worker.fence))
+                yield put(again, who, worker._replace(stands=READY, age=0))
+            yield over._replace(op=op.to(PLANNED) if sent_it else op)
+        case 9:  # BAD
+            yield over._replace(op=op.to(REFUSED) if sent_it else op)
 
 
-def _intend(state: State, who: int, worker: Worker, mine: bool, without: frozenset[str]) -> Iterator[State]:
-    """T1: nothing leaves before it; the clock for `send_by` is read before it."""
-    if mine:
-        noted = state.op if "T1" in without else Op(SENT, 0, worker.fence)
+def _begin(state: State, who: int, worker: Worker, without: frozenset[str]) -> Iterator[State]:
+    """Holds the lease, or believes so: what was left is in doubt, and looked for when it is ripe; else T1. Nothing leaves
+    before it; the clock for `send_by` is read before it."""
+    op, mine = state.op, "fence" in without or worker.fence == state.fence
+    if not mine or op.state == CONFIRMED:
+        yield put(state, who, IDLE, holder=-1 if state.holder == who else state.holder)
+    elif op.state == SENT:
+        yield state._replace(op=op.to(DOUBT))
+    elif op.state == DOUBT and op.age <= SETTLE and "settle" not in without:
+        yield put(state, who, IDLE, holder=-1 if state.holder == who else state.holder)
+    elif op.state == DOUBT:
+        if state.rows:
+            yield put(state, who, worker._replace(stands=FOUND))
+        if not any(age >= INDEX for age in state.rows):
+            yield put(state, who, worker._replace(stands=ABSENT))
+    elif FIRST in MAY[op.state]:
+        noted = op if "T1" in without else op.to(FIRST)._replace(age=0, fence=worker.fence)
         yield put(state, who, worker._replace(stands=READY, age=0), op=noted)
-    else:
-        yield put(state, who, IDLE)
 
 
 def _tick(state: State) -> State:

@@ -7,6 +7,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 from unittest.mock import patch
@@ -14,6 +15,7 @@ from unittest.mock import patch
 from engine.sdk.connector import Operation, Read
 from engine.sdk.errors import ConnectorError, Problem
 from engine.sdk.record import Fields
+from engine.sdk.webhook import WebhookRequest
 from tests.messages.case import Answer, Place, case, server
 
 MANIFEST = """connector: api
@@ -307,6 +309,15 @@ def a_job_that_failed(place: Place) -> Problem:
         outcomes = connector.write("things", [Operation(f"o{n}", "create", {"name": "A"}) for n in range(2)])
     assert outcomes[0].problem is not None
     return outcomes[0].problem
+
+
+@case("C550")
+def no_webhooks(place: Place) -> Problem:
+    call = WebhookRequest("POST", "drop/things", {}, b"{}", datetime(2026, 1, 1, tzinfo=UTC))
+    with _api(place, "http://127.0.0.1:9") as connector:
+        answer = connector.webhook(call)
+    assert answer.problem is not None and (answer.state, answer.status) == ("refused", 404)
+    return answer.problem
 
 
 @case("C560")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -29,14 +28,6 @@ from engine.state.care import backup, prune, sizes
 from engine.state.ledger import Delivered
 from engine.state.links import Link
 from engine.state.store import StaleState, StateError, Store, Tx, instant
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store(request: Any, tmp_path: Path) -> Iterator[Store]:
-    url = "sqlite:///state.db" if request.param == "sqlite" else request.getfixturevalue("postgres")
-    opened = Store.open(url, tmp_path)
-    yield opened
-    opened.close()
 
 
 def link(native: str, id: str, **more: Any) -> Link:

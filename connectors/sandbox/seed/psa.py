@@ -22,6 +22,13 @@ BOOKED = (1, 2, 4, 9, 15)
 UNPRICED = ("USD", 5)
 STRAY = 2
 """Entries of each other project of a set, which tell what is wrong with it."""
+TEMPLATES = {
+    "Fixed fee": (("Discovery", "task"), ("Build", "task"), ("Accepted", "milestone")),
+    "Time and materials": (("Work", "task"), ("Advice", "task")),
+    "Milestones": (("Design", "task"), ("Design agreed", "milestone"), ("Build", "task"), ("Live", "milestone")),
+    "Managed service": (("Service desk", "task"), ("Reporting", "task")),
+}
+"""Names of project templates with the stories of each."""
 CARDS = ("GBP", "EUR", "USD", "JPY", "KWD", "CHF", "NOK", "AUD")
 
 
@@ -36,6 +43,7 @@ def fill_psa(store: Store, chance: random.Random, size: int) -> None:
     put("vendors", (_row(n, "2026-09-01", name=f"Vendor {n}", vendor_type="company") for n in range(1, 5)))
     put("expense_categories", (_row(n, "2026-09-01", name=name) for n, name in enumerate(CATEGORIES, 1)))
     put("custom_fields", _custom_fields())
+    put("project_templates", _templates())
     put("users", _people(chance, size))
     put("account_memberships", _memberships(size))
     put(
@@ -74,6 +82,13 @@ def _custom_fields() -> Iterator[Doc]:
     yield _row(3, "2026-09-01", name="Retention", value_type="currency", subject_type="Workspace")
     yield _row(4, "2026-09-01", name="Contract", value_type="string", subject_type="Workspace")
     yield _row(5, "2026-09-01", name="Credit status", value_type="string", subject_type="WorkspaceGroup")
+
+
+def _templates() -> Iterator[Doc]:
+    """One a way of billing: what a project of it begins with."""
+    for number, (name, parts) in enumerate(TEMPLATES.items(), 1):
+        stories = [{"title": title, "story_type": kind, "billable": kind == "task", "state": "not started"} for title, kind in parts]
+        yield _row(number, "2026-09-01", title=name, stories=stories)
 
 
 def _custom_values(size: int) -> Iterator[Doc]:

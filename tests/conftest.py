@@ -7,6 +7,7 @@ import socket
 import textwrap
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,16 @@ def make(tmp_path: Path) -> Make:
         return tmp_path
 
     return write
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quick_runs() -> Iterator[None]:
+    """A run looks for garbage before it begins. Among all that a process of tests holds, that takes longer than a small run."""
+    from engine.run import runner
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "_quiet_collector", nullcontext)
+        yield
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

@@ -12,8 +12,12 @@ from engine.state.store import Store
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def store(request: Any, tmp_path: Path) -> Iterator[Store]:
-    url = "sqlite:///state.db" if request.param == "sqlite" else request.getfixturevalue("postgres")
-    opened = Store.open(url, tmp_path)
+def address(request: Any) -> str:
+    return "sqlite:///state.db" if request.param == "sqlite" else str(request.getfixturevalue("postgres"))
+
+
+@pytest.fixture
+def store(address: str, tmp_path: Path) -> Iterator[Store]:
+    opened = Store.open(address, tmp_path)
     yield opened
     opened.close()

@@ -1,20 +1,19 @@
-"""`demo`: quote to cash on the bundled fake systems, over real HTTP on loopback, told chapter by chapter."""
+"""`demo` and `sandbox`: the whole thing on the bundled fake systems, over real HTTP on loopback."""
 
 from __future__ import annotations
 
 import shutil
-from collections import Counter
-from decimal import Decimal
+import time
 from pathlib import Path
 from typing import Any
 
 import click
 
 from engine.cli.main import Context, common, pass_context
-from engine.cli.operate import options_of
-from engine.sdk.errors import Problem, UsageError
+from engine.cli.operate import options_of, show_plans, show_runs
+from engine.sdk.errors import Problem, UsageError, unknown_name
 from engine.sdk.library import library_folder
-from engine.sdk.record import Fields
+from engine.sdk.record import Fields, decode_json
 
 CHAPTERS = {
     "reference data": (
@@ -32,13 +31,6 @@ CHAPTERS = {
     "cash and books": ("payments", "payments-to-psa", "credit-status", "journals-to-erp", "revenue-schedules", "period-close"),
 }  # fmt: skip
 FLOWS = tuple(flow for flows in CHAPTERS.values() for flow in flows)
-BILLING = ("billing-time", "billing-to-invoices", "invoices-to-psa", "invoice-status-to-crm")
-COUNTS = ("read", "created", "updated", "quarantined", "waiting")
-
-
-def example_folder() -> Path:
-    """The workspace that the demo copies: examples/quote_to_cash."""
-    return library_folder() / "examples/quote_to_cash"
 
 
 @click.command()
@@ -46,184 +38,157 @@ def example_folder() -> Path:
 @common
 @pass_context
 def demo(context: Context, folder: Path) -> int:
-    """Quote to cash: a deal closes, a project appears, time is booked, an invoice is raised, cash comes in.
+    """Clients, projects, people, approved time and expenses flow from a CRM and a PSA into an ERP, invoices back.
 
-    Makes a workspace in FOLDER, runs every flow of the library on the bundled fake systems twice (the second run
-    writes nothing), then follows one deal through them.
+    Makes a workspace in FOLDER, runs its flows twice (the second run writes nothing), changes one field in the CRM,
+    shows the plan, and runs again.
     """
+    from engine.cli.sandboxes import running
+
     if (folder / "crosswalk.yaml").exists():
         raise UsageError(
             Problem("X911", f"there is a workspace in {folder.name} already", None, "name another folder, or remove it")
         )
     shutil.copytree(example_folder(), folder, dirs_exist_ok=True)
     context.folder = folder
-    story = Story(context)
-    story.night()
-    story.deal()
-    story.work()
-    story.closed_project()
-    story.invoice()
-    story.cash()
-    # the indicators of the house stand here
-    good = all(story.good.values())
+    runner, told = context.runner(), {}
+    said = (lambda text: None) if context.json else click.echo
+
+    said(
+        f"A workspace in {folder.name}/, three systems on loopback, {len(FLOWS)} flows from the library.\n\nFirst run:"
+    )
+    told["first"] = [runner.run(name, options_of()).run for name in FLOWS]
     if not context.json:
-        _next_steps(folder, story)
-    context.answer({"demo": {**story.told, "checks": story.good, "workspace": folder.name, "as_expected": good}}, lambda: None)
+        show_runs(told["first"], [])
+    said("\nSecond run of the same flows, read in full — nothing is to be written:")
+    told["second"] = [runner.run(name, options_of(full=True)).run for name in FLOWS]
+    if not context.json:
+        show_runs(told["second"], [])
+
+    sandbox = running(context.workspace.folder)
+    account = sandbox.get("salesforce", "Account", "001000000000003AAA")
+    sandbox.set("salesforce", "Account", account["Id"], {"Phone": "+44 20 5550 9999"})
+    said(f"\nSomebody changes the telephone of {account['Name']} in the CRM. `crosswalk plan clients` says:")
+    plan = runner.run("clients", options_of(plan=True))
+    shown = [{key: value for key, value in one.items() if key != "planned"} for one in plan.changes]
+    told["plan"] = [{**plan.run, "calls": plan.calls, "changes": shown}]
+    if not context.json:
+        show_plans(told["plan"])
+    said("\nand `crosswalk run clients` does it:")
+    told["third"] = [runner.run("clients", options_of()).run]
+    if not context.json:
+        show_runs(told["third"], [])
+        _next_steps(folder)
+    writes = sum(one[name] for one in told["second"] for name in ("created", "updated", "deleted"))
+    good = writes == 0 and told["third"][0]["updated"] == len(shown) == 2
+    context.answer({"demo": {**told, "workspace": folder.name, "as_expected": good}}, lambda: None)
     return 0 if good else 1
 
 
-class Story:
-    """One deal's way. told: runs by chapter, for programs; good: what must have come true."""
-
-    def __init__(self, context: Context) -> None:
-        from engine.cli.sandboxes import running
-
-        self.context, self.runner = context, context.runner()
-        self.box = running(context.workspace.folder)
-        self.told: dict[str, Any] = {}
-        self.good: dict[str, bool] = {}
-        self.deal_id = self.project = self.invoice_number = ""
-
-    def say(self, text: str) -> None:
-        if not self.context.json:
-            click.echo(text)
-
-    def run(self, *flows: str, **options: Any) -> list[Fields]:
-        return [self.runner.run(name, options_of(**options)).run for name in flows]
-
-    # ------------------------------------------------------------------ chapters
-    def night(self) -> None:
-        """Every flow once, and once more in full."""
-        self.say(f"A workspace in {self.context.workspace.folder.name}/, a CRM, a PSA and an ERP on loopback, {len(FLOWS)} flows of the library.\n")
-        self.say("1. The first night: every flow runs once.")
-        self.told["first"] = self.run(*FLOWS)
-        self.summary(self.told["first"])
-        self.queues()
-        self.say("\n2. The same again, everything read anew: nothing may be written.")
-        self.told["second"] = self.run(*FLOWS, full=True)
-        writes = sum(one[name] for one in self.told["second"] for name in ("created", "updated", "deleted"))
-        self.good["the second run wrote nothing"] = writes == 0
-        read = sum(one["read"] for one in self.told["second"])
-        self.say(f"   {read:,} records read, {writes} written.")
-
-    def deal(self) -> None:
-        """A deal closes in the CRM, and a project appears."""
-        deal = next(one for one in self.box.all("salesforce", "Opportunity") if one["Id"] == DEAL)
-        self.deal_id = deal["Id"]
-        closed = {"StageName": "Closed Won", "Amount": Decimal(48_000), "Billing_Method__c": "time_and_materials", "Legal_Entity__c": "UK",
-                  "Expected_Start__c": "2026-10-01", "AccountId": CLIENT, "CurrencyIsoCode": "GBP", "Name": "Ember Textiles — data platform"}  # fmt: skip
-        self.box.set("salesforce", "Opportunity", self.deal_id, closed)
-        self.say(f"\n3. A deal closes in the CRM: {closed['Name']}, 48,000 GBP, time and materials. `crosswalk run quote-to-project`:")
-        self.told["deal"] = self.run("projects-to-erp", "tasks")
-        made = [one for one in self.box.all("kantata", "workspaces") if one["title"] == closed["Name"]]
-        jobs = [one for one in self.box.all("netsuite", "job") if one["companyName"] == closed["Name"]]
-        self.good["one project and one job"] = len(made) == len(jobs) == 1
-        if made:
-            self.project = made[0]["id"]
-            stories = [one["title"] for one in self.box.all("kantata", "stories") if one["workspace_id"] == self.project]
-            self.say(f"   the PSA has project {self.project} from its template ({', '.join(stories)}), the ERP job {jobs[0]['entityId'] if jobs else '—'}.")
-
-    def work(self) -> None:
-        """Time is booked and approved on the new project; one entry goes to a project that is closed."""
-        entry = {"user_id": "4", "date_performed": "2026-10-29", "time_in_minutes": 450, "billable": True, "role_id": "5",
-                 "rate_in_cents": 18033, "currency": "GBP", "notes": "Workshops"}  # fmt: skip
-        stories = [one for one in self.box.all("kantata", "stories") if one["workspace_id"] == self.project]
-        for workspace, story in ((self.project, stories[0]["id"]), (CLOSED, f"{CLOSED}1")):
-            id = self.box.add("kantata", "time_entries", {**entry, "workspace_id": workspace, "story_id": story})
-            self.box.set("kantata", "time_entries", id, {"approved": True})
-            self.late = id
-        self.say("\n4. Somebody books 7.5 hours on it, and 7.5 on a project that is closed. `crosswalk run time-to-erp`:")
-        self.told["work"] = self.run("time-to-erp")
-        run, mine = self.told["work"][0], [one for one in self.exceptions("time-to-erp") if one.key == self.late]
-        self.good["one entry posted, one set aside"] = run["created"] == 1 and len(mine) == 1
-        self.say(f"   {run['created']} time bill in the ERP, {len(mine)} set aside:")
-        for one in mine:
-            self.say(f"   {one.code} {one.message}  (crosswalk exceptions show {one.id})")
-
-    def closed_project(self) -> None:
-        """The project is opened again; what waited for it goes by itself."""
-        self.box.set("kantata", "workspaces", CLOSED, {"status": {"color": "green", "key": "active", "message": "Active"}})
-        self.say("\n5. The project office opens that project again. `crosswalk run projects-to-erp time-to-erp`:")
-        self.told["fixed"] = self.run("projects-to-erp", "time-to-erp")
-        left = [one for one in self.exceptions("time-to-erp") if one.key == self.late]
-        self.good["what was set aside is posted"] = not left and self.told["fixed"][1]["created"] >= 1
-        self.say(f"   {self.told['fixed'][1]['created']} time bills that waited for it are posted; each of them once.")
-
-    def invoice(self) -> None:
-        """October is over: it is billed."""
-        self.say("\n6. October is over and is billed. `crosswalk run billing-time billing-to-invoices invoices-to-psa invoice-status-to-crm`:")
-        self.told["invoice"] = self.run(*BILLING)
-        raised = [one for one in self.box.all("netsuite", "invoice") if (one.get("job") or {}).get("id") == self.job()]
-        self.good["one invoice for the project"] = len(raised) == 1
-        for one in raised:
-            self.invoice_number = one["tranId"]
-            self.say(f"   invoice {one['tranId']} of {one['total']} GBP is in the ERP, in the PSA and, for the seller, in the CRM.")
-
-    def cash(self) -> None:
-        """The client pays; the CRM shows it."""
-        raised = [one for one in self.box.all("netsuite", "invoice") if one["tranId"] == self.invoice_number]
-        for one in raised:
-            self.box.add("netsuite", "customerPayment", {
-                "tranId": "PAY-DEMO", "customer": one["entity"], "tranDate": "2026-11-20", "payment": one["total"], "currency": one["currency"],
-                "subsidiary": one["subsidiary"], "status": {"id": "C"},
-                "apply": {"items": [{"doc": {"id": one["id"]}, "apply": True, "amount": one["total"]}]},
-            })  # fmt: skip
-        self.say("\n7. The client pays. `crosswalk run invoice-status-to-crm payments payments-to-psa`:")
-        self.told["cash"] = self.run("invoice-status-to-crm", "payments", "payments-to-psa")
-        shown = [one for one in self.box.all("salesforce", "Invoice__c") if one["Number__c"] == self.invoice_number]
-        self.good["the CRM shows the cash"] = [(one["Status__c"], one["Open__c"]) for one in shown] == [("Paid", Decimal(0))]
-        for one in shown:
-            self.say(f"   the CRM shows {one['Name']}: {one['Status__c'].lower()}, {one['Open__c']} open of {one['Total__c']} GBP.")
-
-    # ------------------------------------------------------------------ looking
-    def job(self) -> str | None:
-        """The ERP's id of the deal's project."""
-        from engine.state import links
-
-        with self.runner.store.read() as tx:
-            for link in links.of_native(tx, "psa", self.project):
-                found = links.by_canonical(tx, "erp", "project", [link.canonical_id], "job").get(link.canonical_id, [])
-                if found:
-                    return found[0].native_id
-        return None
-
-    def exceptions(self, flow: str | None = None) -> list[Any]:
-        """Open exceptions."""
-        from engine.state import exceptions
-
-        with self.runner.store.read() as tx:
-            return list(exceptions.listed(tx, flow=flow, limit=10_000))
-
-    def summary(self, runs: list[Fields]) -> None:
-        """A line a chapter: the sums of its flows."""
-        if self.context.json:
-            return
-        from engine.cli.answer import table
-
-        by_flow = {one["flow"]: one for one in runs}
-        rows = []
-        for name, flows in CHAPTERS.items():
-            mine = [by_flow[flow] for flow in flows]
-            rows.append([name, str(len(flows)), *(f"{sum(one[count] for one in mine):,}" for count in COUNTS)])
-        table(("", "flows", *COUNTS), rows, right=("flows", *COUNTS))
-
-    def queues(self) -> None:
-        """Who has what to see to."""
-        found = Counter(one.queue for one in self.exceptions() if one.state == "open")
-        told = ", ".join(f"{count} for {queue}" for queue, count in found.most_common())
-        self.say(f"   Seeded dirt, set aside for people: {told}.\n   crosswalk exceptions list --group says what each kind is.")
+def example_folder() -> Path:
+    """The workspace that the demo copies: examples/quote_to_cash."""
+    return library_folder() / "examples/quote_to_cash"
 
 
-DEAL, CLIENT, CLOSED = "006000000000002AAA", "001000000000009AAA", "3"
-
-
-def _next_steps(folder: Path, story: Story) -> None:
+def _next_steps(folder: Path) -> None:
     click.echo(f"""
 Try next, in {folder.name}/:
-  1. crosswalk exceptions list --group
-       what is not right, most frequent first; `crosswalk exceptions show ID` has the whole record
-  2. crosswalk sandbox edit salesforce Account 001000000000003AAA '{{"Phone": "+44 20 5550 9999"}}' && crosswalk plan clients
-       somebody changes a telephone: what would be written where, old → new
+  1. crosswalk exceptions list
+       what is not right, line by line; `crosswalk exceptions show ID` has the whole record
+  2. crosswalk sandbox edit kantata workspaces 3 '{{"status": {{"key": "active"}}}}' && crosswalk run projects-to-erp time-to-erp
+       open the closed project: its time goes to the ERP by itself
   3. edit mappings/netsuite/customer.yaml, then crosswalk plan clients --full
-       every client that your change would touch, before anything is written
-Look around: crosswalk trace crm:{story.deal_id} · crosswalk explain crm:001000000000003AAA.phone · crosswalk validate · README.md""")
+       every client that your change would touch, old → new, before anything is written
+Look around: crosswalk trace crm:001000000000003AAA · crosswalk explain crm:001000000000003AAA.phone · crosswalk validate""")
+
+
+@click.group()
+@common
+def sandbox() -> None:
+    """The bundled fake systems of this workspace; their data stays in .crosswalk/sandbox."""
+
+
+@sandbox.command("start")
+@click.option("--for", "seconds", type=float, help="Stop after so many seconds.")
+@click.option("--faults", type=click.Path(path_type=Path, dir_okay=False), help="YAML list of what goes wrong.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Decides the faults that are left to chance.")
+@common
+@pass_context
+def start(context: Context, seconds: float | None, faults: Path | None, seed: int) -> None:
+    """Serve the fake systems until Ctrl-C, for other clients (commands start them by themselves).
+
+    With --faults they fail on purpose, the same way for the same seed; docs/delivery.md says what for.
+    """
+    from engine.cli.sandboxes import inject, running
+
+    box = running(context.workspace.folder)
+    if faults is not None:
+        inject(box, faults, seed)
+    rows = {name: {"url": box.url(name), "credentials": box.credentials(name)} for name in box.servers}
+
+    def text() -> None:
+        for name, row in rows.items():
+            click.echo(f"{name}: {row['url']}  {row['credentials']}")
+
+    context.answer({"sandbox": rows}, text)
+    end = time.monotonic() + seconds if seconds is not None else None
+    while end is None or time.monotonic() < end:
+        time.sleep(0.1)
+
+
+def _object(context: Context, system: str, object: str) -> Any:
+    from engine.cli.sandboxes import running
+
+    box = running(context.workspace.folder)
+    if system not in box.servers:
+        raise UsageError(unknown_name("sandbox", system, box.servers, None))
+    return box
+
+
+@sandbox.command("edit")
+@click.argument("system")
+@click.argument("object")
+@click.argument("id")
+@click.argument("fields")
+@common
+@pass_context
+def edit(context: Context, system: str, object: str, id: str, fields: str) -> None:
+    """Change a record as its user would: sandbox edit salesforce Account ID '{"Phone": "1"}'."""
+    box = _object(context, system, object)
+    try:
+        given: Fields = decode_json(fields)
+    except ValueError as error:
+        raise UsageError(
+            Problem("X900", f"the fields are not JSON: {error}", None, 'write \'{"Phone": "1"}\'')
+        ) from None
+    if box.get(system, object, id) is None:
+        raise UsageError(
+            Problem("X908", f"{system} has no {object} {id!r}", None, f"see `crosswalk sandbox list {system} {object}`")
+        )
+    box.set(system, object, id, given)
+    context.answer({"edited": id}, lambda: click.echo(f"{system} {object} {id}: {', '.join(given)} changed"))
+
+
+@sandbox.command("list")
+@click.argument("system")
+@click.argument("object")
+@common
+@pass_context
+def list_records(context: Context, system: str, object: str) -> None:
+    """The records of an object."""
+    rows = _object(context, system, object).all(system, object)
+
+    def text() -> None:
+        for row in rows:
+            key = row.get("Id") or row.get("id")
+            label = next(
+                (
+                    row[name]
+                    for name in ("Name", "title", "name", "full_name", "companyName", "tranId")
+                    if row.get(name)
+                ),
+                "",
+            )
+            click.echo(f"{key}  {label}")
+
+    context.answer({"records": rows}, text)

@@ -121,7 +121,9 @@ def compile_expression(
             return inner(rec, env)
 
     unit.reads |= reads_of(node)
-    return Expression(text, at, frozenset(unit.reads), plain_path(node), frozenset(unit.called), unit.follows, call, gives)
+    return Expression(
+        text, at, frozenset(unit.reads), plain_path(node), frozenset(unit.called), unit.follows, call, gives
+    )
 
 
 def plain_path(text: str | Node) -> Path | None:

@@ -87,7 +87,10 @@ def _custom_fields() -> Iterator[Doc]:
 def _templates() -> Iterator[Doc]:
     """One a way of billing: what a project of it begins with."""
     for number, (name, parts) in enumerate(TEMPLATES.items(), 1):
-        stories = [{"title": title, "story_type": kind, "billable": kind == "task", "state": "not started"} for title, kind in parts]
+        stories = [
+            {"title": title, "story_type": kind, "billable": kind == "task", "state": "not started"}
+            for title, kind in parts
+        ]
         yield _row(number, "2026-09-01", title=name, stories=stories)
 
 
@@ -213,7 +216,10 @@ def _rates(put: object) -> None:
         (_row(n, "2026-01-01", rate_card_set_id="1", effective_date=f"202{4 + n}-01-01") for n in (1, 2)),
     )
     cards = [(n, money) for n, money in enumerate((one for one in CARDS for _ in range(2)), 1)]
-    put("rate_cards", (_row(n, "2026-01-01", rate_card_set_version_id=str(2 - n % 2), currency=money) for n, money in cards))
+    put(
+        "rate_cards",
+        (_row(n, "2026-01-01", rate_card_set_version_id=str(2 - n % 2), currency=money) for n, money in cards),
+    )
     # the card of last year has lower prices; nobody agreed a price for analysts in dollars
     put("rate_card_roles", (_row(number, "2026-01-01", rate_card_id=str(card), role_id=str(role),
                                  rate_in_cents=_price(role, money) - (500 if card % 2 else 0))
@@ -256,13 +262,16 @@ def _entry(number: int, day: date, person: int, project: int, chance: random.Ran
         "invoice_id": str(number // 97) if invoiced else None, "active_submission_id": None, "created_at": late, "updated_at": late,
     }  # fmt: skip
     dirt: dict[int, Doc] = {39: {"date_performed": "2026-08-31"}, 41: {"time_in_minutes": 1530}, 42: {"notes": "x" * 3000}, 43: {"notes": ""},
-                            45: {"story_id": None}, 46: {"notes": "Café ☕ — déjà vu"}, 47: {"rate_in_cents": 9000}, 38: {"workspace_id": "1", "story_id": "11", "currency": "USD", "role_id": "5"}}  # fmt: skip
+                            45: {"story_id": None}, 46: {"notes": "Café ☕ — déjà vu"}, 47: {"rate_in_cents": 9000},
+                            38: {"workspace_id": "1", "story_id": "11", "currency": "USD", "role_id": "5"}}  # fmt: skip
     return {**row, **dirt.get(number, {})}
 
 
 def _expenses(chance: random.Random, size: int) -> Iterator[Doc]:
     for number in range(1, EXPENSES * size + 1):
-        project = 1 + number % PROJECTS if number <= PROJECTS else BOOKED[number % len(BOOKED)] + PROJECTS * (number % size)
+        project = (
+            1 + number % PROJECTS if number <= PROJECTS else BOOKED[number % len(BOOKED)] + PROJECTS * (number % size)
+        )
         category = chance.randrange(len(CATEGORIES))
         day, currency = f"2026-11-{1 + number % 19:02d}", _currency(project, size)
         yield _row(

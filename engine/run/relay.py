@@ -9,10 +9,10 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from datetime import timedelta
-from importlib import import_module
 
 from engine.run.disclosure import disclosed
 from engine.run.events import Event, Listener, Routes
+from engine.run.process import hear
 from engine.run.session import Connectors
 from engine.sdk.cloudevents import CloudEvent
 from engine.sdk.connector import Outcome
@@ -76,7 +76,6 @@ def _handed(tx: Tx, workspace: Workspace, kind: str, name: str, found: list[Outg
         lane = document.model.policy.lane if hasattr(document.model, "policy") else "bulk"
         units.put(tx, "flow", name, lane=lane, payload=_start(workspace, name, found))
         return len(found), None
-    hear = import_module("engine.run.process").hear
     for one in found:
         hear(tx, name, Event(one.type, one.entity, one.subject, decode_json(one.data), one.correlation, one.source,
                                      one.key, one.id))  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 
 from engine.run.chains import ask_followers
 from engine.run.inbox import drain
+from engine.run.process import advance
 from engine.run.relay import relayed
 from engine.run.runner import Result
 from engine.run.session import Options
@@ -117,22 +118,38 @@ def resolve(work: Work, unit: Unit) -> None:
         units.done(tx, unit)
 
 
-def send(work: Work, unit: Unit) -> None:
-    """Bring events to one destination; what it does not take now is looked at again when the first of it is due."""
-    sent, again = relayed(work.workspace, work.store, unit.key)
+def move_on(work: Work, unit: Unit) -> None:
+    """Move a process instance on, and look at it again when its timer says so."""
+    if work.parked:
+        work.put_back(unit, 0)
+        return
+    with work.runner() as runner:
+        due = advance(runner, unit.key)
+    _next(work, unit, due)
+
+
+def bring(work: Work, unit: Unit) -> None:
+    """Bring events of the outbox to one destination."""
+    sent, due = relayed(work.workspace, work.store, unit.key)
     if sent:
         work.tell("events sent", destination=unit.key, events=sent)
+    _next(work, unit, due)
+
+
+def _next(work: Work, unit: Unit, due: str | None) -> None:
+    """The unit is over, or due again."""
     with work.store.begin("unit") as tx:
-        if again is None:
+        if due is None:
             units.done(tx, unit)
         else:
-            units.later(tx, unit, again, counted=False)
+            units.later(tx, unit, due, counted=False)
 
 
 KINDS: dict[str, Callable[[Work, Sequence[Unit]], None]] = {
     "flow": _each(start_flow),
     "inbox": drain,
-    "relay": _each(send),
+    "process": _each(move_on),
+    "relay": _each(bring),
     "resolve": _each(resolve),
 }
 """Kind of unit → what does it."""

@@ -138,6 +138,8 @@ class Operation:
     mark: Crosswalk's mark, written to the object's marker field by the connector on create and upsert.
     version: what the target held when it was read (conditional writes). idempotency_key: frozen with the body.
     send_by: value of `engine.sdk.clock.boot()` after which the operation must not be sent any more.
+    correlation: what the record belongs together with others under; run: the run that sends it. Told to systems that
+    take notes of such ids, in a header.
     """
 
     id: str
@@ -149,6 +151,8 @@ class Operation:
     version: str | None = None
     idempotency_key: str | None = None
     send_by: float | None = None
+    correlation: str | None = None
+    run: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

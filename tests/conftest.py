@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
+from engine.state.store import Store
+
 PORTS = {"postgresql": 5432, "mariadb": 3306}
 Make = Callable[..., Path]
 
@@ -79,3 +81,12 @@ def make(tmp_path: Path) -> Make:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """One process more than there are cores: a good part of the tests' time is waiting."""
     return (os.cpu_count() or 1) + 1
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """A state on each database that may keep one."""
+    url = "sqlite:///state.db" if request.param == "sqlite" else request.getfixturevalue("postgres")
+    opened = Store.open(url, tmp_path)
+    yield opened
+    opened.close()

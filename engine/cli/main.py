@@ -28,6 +28,7 @@ COMMANDS = {
     "plan": "engine.cli.operate", "run": "engine.cli.operate", "runs": "engine.cli.runs",
     "exceptions": "engine.cli.exceptions",
     "links": "engine.cli.links", "trace": "engine.cli.records", "explain": "engine.cli.records",
+    "indicators": "engine.cli.indicators",
     "connectors": "engine.cli.care", "state": "engine.cli.care", "doctor": "engine.cli.care",
 }  # fmt: skip
 
@@ -167,6 +168,7 @@ SUMMARIES = {
     "links": "The crosswalk: find, add, import, remove, review.",
     "trace": "A record's journey across systems.",
     "explain": "Where a value came from.",
+    "indicators": "Business measures against their limits.",
     "connectors": "Connections: list, describe, check.",
     "state": "The state's database: upgrade, backup, prune.",
     "doctor": "Look the installation over.",

@@ -340,6 +340,17 @@ audit = _table(
     Column("chain", LargeBinary(32), nullable=False, comment="SHA-256 over the row and the chain before it"),
     comment="append-only",
 )
+indicator_values = _table(
+    "indicator_values",
+    Column("indicator", Name, primary_key=True),
+    Column("at", Instant, primary_key=True),
+    Column("value", Id, comment="in the indicator's unit, exact"),
+    Column("count", Integer, nullable=False),
+    Column("amount", LargeBinary, nullable=False, comment="currency → amount at risk"),
+    Column("over", Integer, nullable=False, comment="1: on the wrong side of its limit"),
+    comment="what the business indicators were",
+    in_key=True,
+)
 facts = _table(
     "facts",
     Column("name", Name, primary_key=True),

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 from unittest.mock import patch
 
+from engine.run.indicators import judge
 from engine.run.runner import Runner
 from engine.run.session import Options
 from engine.sdk.errors import Position, Problem
@@ -152,6 +153,17 @@ _simple(
     },
 )
 _simple("E450", "code: name", ADA)
+
+
+@case("E381")
+def an_indicator_that_cannot_be_computed(place: Place) -> Problem:
+    late = "indicator: late\nentity: person\nwhere: \"is_before(day, '2026-01-01')\"\n"
+    Line(place, "name: name\nday: day", files={"indicators/late.yaml": late}).put({**ADA, "day": "soon"}).run()
+    store = Store.open("sqlite:///.crosswalk/state.db", place.folder)
+    (value,) = judge(store, place.workspace(), ["late"])
+    store.close()
+    assert value.error is not None
+    return value.error
 
 
 @case("E407")

@@ -25,6 +25,7 @@ class CompiledSchema:
 
     match: the `x-match` rules, each a tuple of dotted paths. refs: dotted path → entities ('[]' marks lists).
     transitions: field → state → states that can be reached from it. history, sensitive: field names.
+    correlates: fields that name what a new record belongs to, the first that holds one.
     """
 
     entity: str
@@ -37,6 +38,8 @@ class CompiledSchema:
     history: tuple[str, ...] = ()
     sensitive: dict[str, str] = field(default_factory=dict)
     label: str | None = None
+    version: str = "1.0.0"
+    correlates: tuple[str, ...] = ()
 
     @cached_property
     def _validator(self) -> Any:
@@ -137,6 +140,8 @@ def compile_schema(
     )
     compiled.refs = dict(_references(bundle, bundle.get("$defs", {})))
     compiled.label = document.data.get("x-label")
+    compiled.version = str(document.data.get("x-version", "1.0.0"))
+    compiled.correlates = tuple(document.data.get("x-correlates", ()))
     for name, sub in properties.items():
         if "x-transitions" in sub:
             compiled.transitions[name] = reachable(sub["x-transitions"])

@@ -184,6 +184,10 @@ def _connections(workspace: Workspace) -> Iterator[Problem]:
             workspace.config(name, reveal=False)
         except SpecError as error:
             yield from error.problems
+    known = workspace.settings.connections
+    for number, route in enumerate(workspace.settings.events):
+        if route.to not in known:
+            yield unknown_name("connection", route.to, known, workspace.at("events", number, "to"))
 
 
 def _roles(workspace: Workspace, registry: Registry) -> Iterator[Problem]:

@@ -7,6 +7,7 @@ from typing import Any
 from engine.compile.schema import value_at
 from engine.compile.sync import SyncPlan, TargetPlan
 from engine.run.echo import Rows, keep_images, written_images
+from engine.run.emission import emit_items
 from engine.run.identity import recognised_meanwhile
 from engine.run.items import Delivery, Item, Trouble
 from engine.run.jobs import close_jobs
@@ -56,6 +57,7 @@ def _commit(tx: Tx, session: Session, plan: SyncPlan, items: list[Item], written
     keep_troubles(tx, session, plan, items)
     _inputs(tx, session, plan, items)
     _wake(tx, session, plan, items)
+    emit_items(tx, session, plan, items)
     again = [item for item in items if item.goes_again]
     for item in items:
         if item.ended != "redo" and not item.goes_again:
@@ -95,7 +97,7 @@ def _canonical(tx: Tx, session: Session, plan: SyncPlan, items: list[Item]) -> N
     changes = [
         canonical.Change(
             str(item.canonical_id), item.stored.version if item.stored else 0, encode_json(item.merged),
-            encode_json(item.provenance), item.deleted,
+            encode_json(item.provenance), item.deleted, item.correlates,
         )
         for item in kept
     ]  # fmt: skip

@@ -8,6 +8,7 @@ from decimal import Decimal
 from math import ceil
 from typing import Any, NamedTuple
 
+from engine.run.events import Event, Routes, emit
 from engine.run.items import Item
 from engine.run.session import Session
 from engine.sdk.errors import SpecError
@@ -52,12 +53,12 @@ def _moment(text: str) -> datetime | None:
     return moment if moment.tzinfo is not None else None
 
 
-def judge_run(tx: Tx, document: Document, run: str, counts: Fields, delays: list[float] | None) -> None:
+def judge_run(tx: Tx, routes: Routes, document: Document, run: str, counts: Fields, delays: list[float] | None) -> None:
     """Open and close the flow's alerts by what a run that is over did, in the transaction that ends it."""
     flow: SyncFlow = document.model
     expect = flow.expect or Expect()
     verdicts = [_fresh(tx, document.name, expect), _errors(expect, counts), _delivered(expect, delays or [])]
-    _settle(tx, document, [one for one in verdicts if one is not None], run)
+    _settle(tx, routes, document, [one for one in verdicts if one is not None], run)
 
 
 def judge_freshness(store: Store, workspace: Workspace) -> list[alerts.Alert]:
@@ -70,9 +71,10 @@ def judge_freshness(store: Store, workspace: Workspace) -> list[alerts.Alert]:
             if verdict is not None and (not verdict.kept or (document.name, verdict.expectation) in known):
                 late.append((document, verdict))
     if late:
+        routes = Routes.of(workspace)
         with store.begin("alerts") as tx:
             for document, verdict in late:
-                _settle(tx, document, [verdict], None)
+                _settle(tx, routes, document, [verdict], None)
     with store.read() as tx:
         return alerts.listed(tx)
 
@@ -88,16 +90,28 @@ def _expecting(workspace: Workspace) -> Iterable[Document]:
             yield document
 
 
-def _settle(tx: Tx, document: Document, verdicts: list[Verdict], run: str | None) -> None:
+def _settle(tx: Tx, routes: Routes, document: Document, verdicts: list[Verdict], run: str | None) -> None:
+    events: list[Event] = []
     given: dict[str, Any] = document.data.get("expect") or {}
     for one in verdicts:
         if one.kept:
-            alerts.met(tx, document.name, one.expectation, run)
+            changed = alerts.met(tx, document.name, one.expectation, run)
         else:
-            alerts.missed(tx, document.name, one.expectation, str(given[one.expectation]), one.reached, run)
+            changed = alerts.missed(tx, document.name, one.expectation, str(given[one.expectation]), one.reached, run)
+        if changed:
+            events.append(_event(document, one.expectation, given.get(one.expectation), one.reached, one.kept, run))
     for name in EXPECTATIONS:
-        if name not in given:  # it is expected no more
-            alerts.met(tx, document.name, name, run)
+        if name not in given and alerts.met(tx, document.name, name, run):  # it is expected no more
+            events.append(_event(document, name, None, "", True, run))
+    emit(tx, routes, events)
+
+
+def _event(document: Document, expectation: str, bound: Any, reached: str, kept: bool, run: str | None) -> Event:
+    """An alert that was opened or closed. Events of one flow's expectation come in order."""
+    data = {"flow": document.name, "expectation": expectation, "limit": str(bound) if bound is not None else None,
+            "reached": reached, "run": run}  # fmt: skip
+    subject = f"{document.name}:{expectation}"
+    return Event(f"alert.{'closed' if kept else 'opened'}.v1", "alert", subject, data, run)
 
 
 def _fresh(tx: Tx, flow: str, expect: Expect) -> Verdict | None:

@@ -114,6 +114,8 @@ class Item:
     """Somebody else changed the record meanwhile: it goes through again."""
     overwrites: dict[str, str] = field(default_factory=dict)
     """Field → the other connection whose value it replaces."""
+    correlates: str | None = None
+    """What a new record belongs together with others under; None: nothing but itself."""
     swings: list[Swing] = field(default_factory=list)
     agreed: list[Swing] = field(default_factory=list)
     """Held fields over which there is no quarrel any more."""
@@ -128,6 +130,11 @@ class Item:
     def going(self) -> bool:
         """True while the record is still on the line."""
         return self.trouble is None and self.ended is None
+
+    @property
+    def correlation(self) -> str | None:
+        """The id that the record belongs together with others under: its own, where it has no other."""
+        return self.correlates or (self.stored.correlation if self.stored else None) or self.canonical_id
 
     @property
     def goes_again(self) -> bool:

@@ -157,7 +157,7 @@ class Runner:
                 runs.note_hold(tx, run, held.guard, held.part, held.whole)
             options = session.options
             if session.plan is not None and not (options.plan or options.replay or options.records):
-                judge_run(tx, session.plan.document, run, session.counts.as_json(), session.delays)
+                judge_run(tx, session.routes, session.plan.document, run, session.counts.as_json(), session.delays)
             if state in ("succeeded", "partial") and not session.options.plan:
                 for name, position in session.positions.items():
                     runs.set_fact(tx, name, position)

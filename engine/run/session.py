@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from engine.compile.casts import EXACT
@@ -18,6 +18,7 @@ from engine.compile.inbound import AMBIGUOUS
 from engine.compile.registry import Registry
 from engine.compile.rules import LinkSlot, RefSlot
 from engine.compile.sync import SyncPlan
+from engine.run.events import Routes
 from engine.run.items import Counts, Item
 from engine.run.permits import SharedPermits
 from engine.sdk.config import JobNote
@@ -61,6 +62,8 @@ class Options:
     """The digest of the documents that a replay is bound to."""
     now: datetime | None = None
     """The run's start as expressions see it; tests fix it."""
+    correlation: str | None = None
+    """What records that the run makes belong together under, where nothing else says it."""
 
     def as_json(self) -> Fields:
         return {"full": self.full, "since": self.since, "until": self.until, "limit": self.limit,
@@ -192,6 +195,11 @@ class Session:
         self.positions: dict[str, str] = {}
         self.moved: list[dict[str, Any]] = []
         self.applied: set[str] = set()
+
+    @cached_property
+    def routes(self) -> Routes:
+        """Who wants to know of what happens in this run."""
+        return Routes.of(self.workspace)
 
     @property
     def fence(self) -> int:

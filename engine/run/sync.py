@@ -18,6 +18,7 @@ from engine.run.behind import hold_behind, keeps_order, next_in_line
 from engine.run.collect import Total, count_in, open_totals
 from engine.run.commit import commit_items
 from engine.run.corrections import correct_mapped, load_corrections, see_taken
+from engine.run.correlate import correlate_items
 from engine.run.deliver import deliver_items
 from engine.run.diff import diff_items
 from engine.run.echo import mirrored_places
@@ -185,6 +186,7 @@ def onward(session: Session, plan: SyncPlan, items: list[Item], slots: Slots, to
     identify(session, plan, items)  # links, match rules, a new id
     merge_items(session, plan, items)  # ownership, three states
     see_taken(session, plan, items)
+    correlate_items(session, plan, items)  # what new records belong to
     select_items(session, plan, items)  # the flow's `where`
     validate_items(session, plan, items)  # JSON Schema on the merged record, lifecycles
     count_in(totals, session, plan, items)

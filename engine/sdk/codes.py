@@ -104,6 +104,7 @@ CODES: dict[str, str] = {
     "E355": "`refresh` names what is no reference",
     "E356": "no connection has a role that owns fields",
     "E357": "an `onto` mapping is used the other way",
+    "E365": "`x-correlates` names what is no reference",
     "E380": "an indicator's limit is of another unit",
     "E381": "an indicator cannot be computed",
     "E400": "a record cannot be read",

@@ -14,7 +14,8 @@ from typing import Any
 from engine.sdk.errors import Problems, nearest
 from engine.spec.source import Positions
 
-ANNOTATIONS = ("x-version", "x-match", "x-owner", "x-ref", "x-transitions", "x-history", "x-sensitive", "x-label")
+ANNOTATIONS = ("x-version", "x-match", "x-owner", "x-ref", "x-transitions", "x-history", "x-sensitive", "x-label",
+               "x-correlates")  # fmt: skip
 SENSITIVE = ("personal", "compensation", "financial", "tax")
 _KEYWORDS = (
     "$schema $id $ref $defs $anchor $comment title description default examples deprecated readOnly writeOnly type "
@@ -169,6 +170,16 @@ def _root(data: dict[str, Any], positions: Positions, problems: Problems) -> Non
     if label is not None and label not in names:
         problems.add("E114", f"`x-label` names {label!r}, which is not a field",
                      positions.at("x-label"), nearest(str(label), names))  # fmt: skip
+    given = data.get("x-correlates")
+    fields = properties if isinstance(properties, dict) else {}
+    refs = [
+        name for name, one in fields.items()
+        if isinstance(one, dict) and isinstance(one.get("x-ref"), str) and one["x-ref"] != "any"
+    ]  # fmt: skip
+    for number, name in enumerate(given if isinstance(given, list) else [] if given is None else [given]):
+        if name not in refs:
+            problems.add("E365", f"`x-correlates` names {name!r}, which is not a field that refers to one entity",
+                         positions.at("x-correlates", number), nearest(str(name), refs))  # fmt: skip
     for number, rule in enumerate(data.get("x-match") or ()):
         if isinstance(rule, dict):
             problems.add("E120", "matching by similarity is not there yet", positions.at("x-match", number),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
 
@@ -53,9 +53,24 @@ class Retention(Config):
     exceptions: Duration | None = None
     inputs: Duration | None = None
     inbox: Duration | None = None
+    events: Duration | None = None
+    """Of events that all who wanted them have."""
     operations: Duration | None = None
     history: Annotated[timedelta | None, BeforeValidator(_years)] = None
     """Of `x-history` fields; such as `7y`. Kept for ever where it is left out."""
+
+
+class EventRoute(Config):
+    """Events that a connection is sent."""
+
+    to: str
+    """Connection."""
+    types: list[str] = Field(min_length=1)
+    """CloudEvents types, without their version if you like; `*` stands for any rest, as in `project.*`."""
+    topic: str | None = None
+    """Where on the connection; the connector's own words, such as a subject or a routing key."""
+    clearance: list[Literal["personal", "compensation", "financial", "tax"]] = []
+    """Sensitive fields that it may see; all others are masked."""
 
 
 class SecretProviders(Config):
@@ -79,6 +94,8 @@ class Settings(Config):
     connections: dict[str, dict[str, Any]] = {}
     environments: dict[str, dict[str, Any]] = {}
     queues: dict[str, Queue] = {}
+    events: list[EventRoute] = []
+    """Who is told of what happens, beside flows and processes of this workspace."""
     retention: Retention = Retention()
     secrets: SecretProviders = SecretProviders()
     functions: str | None = None

@@ -25,29 +25,34 @@ class Alert(NamedTuple):
 _COLUMNS = ", ".join(Alert._fields)
 
 
-def missed(tx: Tx, flow: str, expectation: str, bound: str, reached: str, run: str | None) -> None:
-    """Open an alert; one that is open gets the newest figures and keeps its beginning."""
+def missed(tx: Tx, flow: str, expectation: str, bound: str, reached: str, run: str | None) -> bool:
+    """Open an alert; one that is open gets the newest figures and keeps its beginning. Whether it is a new one."""
     now = tx.now()
     changed = tx.run(
         "UPDATE alerts SET bound = ?, reached = ?, run = ?, updated_at = ? "
         "WHERE flow = ? AND expectation = ? AND state = 'open'",
         (bound, reached, run, now, flow, expectation),
     )
-    if not changed:
+    if changed:
+        return False
+    return (
         tx.run(
             f"INSERT INTO alerts ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, 'open', ?, ?, ?, NULL) ON CONFLICT DO NOTHING",
             (new_id("a"), flow, expectation, bound, reached, run, now, now),
         )
+        == 1
+    )
 
 
-def met(tx: Tx, flow: str, expectation: str, run: str | None) -> None:
-    """Close the alert, where one is open."""
+def met(tx: Tx, flow: str, expectation: str, run: str | None) -> bool:
+    """Close the alert; whether one was open."""
     now = tx.now()
-    tx.run(
+    closed = tx.run(
         "UPDATE alerts SET state = 'closed', run = ?, updated_at = ?, closed_at = ? "
         "WHERE flow = ? AND expectation = ? AND state = 'open'",
         (run, now, now, flow, expectation),
     )
+    return closed > 0
 
 
 def listed(tx: Tx, flow: str | None = None, *, everything: bool = False) -> list[Alert]:

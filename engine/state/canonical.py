@@ -9,30 +9,35 @@ from engine.state.store import Tx, instant
 
 
 class Stored(NamedTuple):
-    """A canonical record as it stands. data, provenance: JSON bytes."""
+    """A canonical record as it stands. data, provenance: JSON bytes. correlation: None stands for its own id."""
 
     id: str
     version: int
     data: bytes
     provenance: bytes
     deleted: bool
+    correlation: str | None = None
 
 
 class Change(NamedTuple):
-    """A new version of a record. expected: the version that was merged; 0 for a new record."""
+    """A new version of a record. expected: the version that was merged; 0 for a new record.
+
+    correlation: of a new record; it keeps it for good.
+    """
 
     id: str
     expected: int
     data: bytes
     provenance: bytes
     deleted: bool = False
+    correlation: str | None = None
 
 
 def get(tx: Tx, entity: str, ids: Iterable[str]) -> dict[str, Stored]:
     """Records by id."""
-    sql = "SELECT id, version, data, provenance, deleted FROM canonical WHERE entity = ? AND id IN (…)"
+    sql = "SELECT id, version, data, provenance, deleted, correlation FROM canonical WHERE entity = ? AND id IN (…)"
     return {
-        row[0]: Stored(row[0], row[1], bytes(row[2]), bytes(row[3]), bool(row[4]))
+        row[0]: Stored(row[0], row[1], bytes(row[2]), bytes(row[3]), bool(row[4]), row[5])
         for row in tx.by_keys(sql, (entity,), ids)
     }
 
@@ -42,11 +47,13 @@ def put(tx: Tx, entity: str, changes: Sequence[Change], run: str) -> set[str]:
     changes = sorted(changes, key=lambda one: one.id)  # two runs that change the same records take them in one order
     at = instant()
     fresh = [
-        (entity, one.id, 1, one.data, one.provenance, int(one.deleted), at, run) for one in changes if one.expected == 0
+        (entity, one.id, 1, one.data, one.provenance, int(one.deleted), at, run, one.correlation)
+        for one in changes
+        if one.expected == 0
     ]
     made = tx.many(
-        "INSERT INTO canonical (entity, id, version, data, provenance, deleted, changed_at, run) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        "INSERT INTO canonical (entity, id, version, data, provenance, deleted, changed_at, run, correlation) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         fresh,
     )
     updates = [

@@ -5,11 +5,12 @@ Instants are ISO 8601 text in UTC with microseconds, so that they sort; record c
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Index, Integer, LargeBinary, MetaData, String, Table, Text, text
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text, text
 
 metadata = MetaData()
 Id, Name, Instant = String(64), String(200), String(32)
 Native = String(500)
+Serial = BigInteger().with_variant(Integer, "sqlite")
 
 
 def _table(name: str, *columns: Column[object] | Index, comment: str, in_key: bool = False) -> Table:
@@ -42,6 +43,7 @@ canonical = _table(
     Column("deleted", Integer, nullable=False, server_default="0"),
     Column("changed_at", Instant, nullable=False),
     Column("run", Id, nullable=False),
+    Column("correlation", Name, comment="what it belongs together with others under; null: its own id"),
     Index("canonical_changed", "entity", "changed_at"),
     comment="latest canonical version of each record",
 )
@@ -243,6 +245,39 @@ alerts = _table(
     Index("alerts_open", "flow", "expectation", unique=True,
           sqlite_where=text("state = 'open'"), postgresql_where=text("state = 'open'")),
     comment="expectations that flows have missed",
+)  # fmt: skip
+events = _table(
+    "events",
+    Column("seq", Serial, primary_key=True, autoincrement=True, comment="order in which they happened, per key"),
+    Column("id", Id, nullable=False, unique=True, comment="the CloudEvents id; the same however often it is sent"),
+    Column("type", Name, nullable=False, comment="such as project.created.v1"),
+    Column("entity", Name, nullable=False),
+    Column("subject", Native, nullable=False, comment="what it is about; a canonical id"),
+    Column("key", Native, nullable=False, comment="events of one key are sent in order"),
+    Column("data", LargeBinary, nullable=False),
+    Column("correlation", Name),
+    Column("source", Name, nullable=False, comment="CloudEvents source"),
+    Column("at", Instant, nullable=False),
+    Index("events_by_time", "at"),
+    comment="what happened and somebody wants to know of",
+)
+event_deliveries = _table(
+    "event_deliveries",
+    Column("destination", Name, primary_key=True, comment="connection:NAME, flow:NAME or process:NAME"),
+    Column("seq", Serial, primary_key=True, autoincrement=False),
+    Column("key", Native, nullable=False),
+    Column("topic", Name, nullable=False, server_default=""),
+    Column("state", String(16), nullable=False, comment="ready delivered refused dropped"),
+    Column("due", Instant, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("error", Text),
+    Column("updated_at", Instant, nullable=False),
+    Index("event_deliveries_ready", "destination", "seq",
+          sqlite_where=text("state = 'ready'"), postgresql_where=text("state = 'ready'")),
+    Index("event_deliveries_open", "destination", "key", "seq",
+          sqlite_where=text("state in ('ready', 'refused')"), postgresql_where=text("state in ('ready', 'refused')")),
+    Index("event_deliveries_by_event", "seq"),
+    comment="whom each event goes to, and how far it got",
 )  # fmt: skip
 history = _table(
     "history",

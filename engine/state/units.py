@@ -17,6 +17,10 @@ LIFE = timedelta(seconds=60)
 """How long a worker that tells nothing keeps a unit."""
 
 
+RECORDS = 5000
+"""Records that a unit names at most; beyond, it is about everything."""
+
+
 class Unit(NamedTuple):
     """A unit that is held. payload: decoded JSON; attempts: this one included; fence: tells a late worker from its heir."""
 
@@ -47,8 +51,30 @@ def put(tx: Tx, kind: str, key: str, *, lane: str, due: str | None = None, paylo
         "WHERE kind = ? AND key = ? AND state IN ('ready', 'leased')",
         (due, due, kind, key),
     )
-    row = tx.one("SELECT id FROM units WHERE kind = ? AND key = ? AND state IN ('ready', 'leased')", (kind, key))
-    return str(row[0]) if row else put(tx, kind, key, lane=lane, due=due, payload=payload)
+    row = tx.one(
+        "SELECT id, payload FROM units WHERE kind = ? AND key = ? AND state IN ('ready', 'leased')", (kind, key)
+    )
+    if row is None:
+        return put(tx, kind, key, lane=lane, due=due, payload=payload)
+    standing = decode_json(bytes(row[1]))
+    both = joined(standing, payload)
+    if both != standing:
+        tx.run("UPDATE units SET payload = ? WHERE id = ?", (encode_json(both), row[0]))
+    return str(row[0])
+
+
+def joined(standing: Any, asked: Any) -> Any:
+    """The payload of a unit that is asked for twice: it is about the `records` of both, and about everything where one
+    of them names none. Those that a worker has in hand stay in it, for it may die."""
+    if not isinstance(standing, dict) or "records" not in standing:
+        return standing
+    more = asked.get("records") if isinstance(asked, dict) else None
+    if more is None:
+        return {name: value for name, value in standing.items() if name != "records"}
+    together = list(dict.fromkeys([*standing["records"], *more]))
+    if len(together) > RECORDS:
+        return {name: value for name, value in standing.items() if name != "records"}
+    return {**standing, "records": together}
 
 
 def claim(tx: Tx, owner: str, lanes: Sequence[str], limit: int = 1, life: timedelta = LIFE) -> list[Unit]:

@@ -51,6 +51,7 @@ WRONG: dict[str, dict[str, str]] = {
     "E353": {"mappings/files/m.yaml": MAPPING + "fields: { nam: a }\n"},
     "E354": {"flows/f.yaml": FLOW + "trigger: [{ after: f }]\n"},
     "E355": {"flows/f.yaml": FLOW + "refresh: [name]\n"},
+    "E365": {"schemas/s.yaml": SCHEMA + "x-correlates: [name]\nproperties: { name: { type: string } }\n"},
     "E357": {"mappings/files/m.yaml": MAPPING + "onto: { from: b, ref: good }\nfields: { name: a }\n",
              "flows/f.yaml": FLOW.replace("targets: []", "targets: [{ connection: files, mapping: files/m }]")},
     "E356": {"schemas/s.yaml": SCHEMA + "properties: { name: { type: string, x-owner: crm } }\n",

@@ -46,6 +46,22 @@ def test_what_is_asked_for_meanwhile_is_done_once_more(store: Store) -> None:
     assert ask(store) != unit.id, "what is done is over: the next one is a new unit"
 
 
+def test_records_asked_for_twice_are_those_of_both_and_everything_where_one_names_none(store: Store) -> None:
+    ask(store, payload={"trigger": "event", "records": ["1"]})
+    ask(store, payload={"trigger": "event", "records": ["2", "1"]})
+    (unit,) = take(store)
+    assert unit.payload["records"] == ["1", "2"]
+    ask(store, payload={"trigger": "event", "records": ["3"]})
+    with store.begin() as tx:
+        assert units.done(tx, unit)
+    (again,) = take(store)
+    assert again.payload["records"] == ["1", "2", "3"], "the worker might have died: once more does no harm"
+    ask(store, payload={"trigger": "schedule"})
+    with store.begin() as tx:
+        assert units.done(tx, again)
+    assert take(store)[0].payload == {"trigger": "event"}
+
+
 def test_a_late_worker_can_neither_finish_nor_keep_what_its_heir_has(store: Store) -> None:
     ask(store)
     (late,) = take(store, life=timedelta(0))

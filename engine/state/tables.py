@@ -45,8 +45,10 @@ canonical = _table(
     Column("run", Id, nullable=False),
     Column("correlation", Name, comment="what it belongs together with others under; null: its own id"),
     Index("canonical_changed", "entity", "changed_at"),
+    Index("canonical_by_correlation", "correlation",
+          sqlite_where=text("correlation IS NOT NULL"), postgresql_where=text("correlation IS NOT NULL")),
     comment="latest canonical version of each record",
-)
+)  # fmt: skip
 matches = _table(
     "matches",
     Column("entity", Name, primary_key=True),

@@ -1,4 +1,4 @@
-"""`indicator_values`: what the business indicators were."""
+"""`indicator_values`: what the business indicators were; records are found by what they belong together under."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ down_revision = "0010"
 
 
 def upgrade() -> None:
-    """Make the table."""
+    """Make the table, and the index."""
+    some = sa.text("correlation IS NOT NULL")
+    op.create_index("canonical_by_correlation", "canonical", ["correlation"], sqlite_where=some, postgresql_where=some)
     op.create_table(
         "indicator_values",
         sa.Column("indicator", sa.String(200), primary_key=True),
@@ -24,5 +26,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop the table."""
+    """Drop both."""
+    op.drop_index("canonical_by_correlation", "canonical")
     op.drop_table("indicator_values")

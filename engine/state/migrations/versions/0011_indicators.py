@@ -22,6 +22,7 @@ def upgrade() -> None:
         sa.Column("amount", sa.LargeBinary, nullable=False, comment="currency → amount at risk"),
         sa.Column("over", sa.Integer, nullable=False, comment="1: on the wrong side of its limit"),
         comment="what the business indicators were",
+        sqlite_with_rowid=False,
     )
 
 

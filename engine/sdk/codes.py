@@ -107,6 +107,7 @@ CODES: dict[str, str] = {
     "E365": "`x-correlates` names what is no reference",
     "E380": "an indicator's limit is of another unit",
     "E381": "an indicator cannot be computed",
+    "E382": "an object cannot be read in slices",
     "E400": "a record cannot be read",
     "E401": "a value does not fit its cast",
     "E402": "a value is not in the rule's `values`",

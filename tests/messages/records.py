@@ -12,7 +12,7 @@ from unittest.mock import patch
 from engine.run.indicators import judge
 from engine.run.runner import Runner
 from engine.run.session import Options
-from engine.sdk.errors import Position, Problem
+from engine.sdk.errors import Position, Problem, SpecError
 from engine.sdk.record import Fields
 from engine.state import exceptions, runs
 from engine.state.store import Store
@@ -164,6 +164,16 @@ def an_indicator_that_cannot_be_computed(place: Place) -> Problem:
     store.close()
     assert value.error is not None
     return value.error
+
+
+@case("E382")
+def an_object_that_is_read_in_one_go(place: Place) -> Problem:
+    flow = FLOW.replace("mapping: src/people }", "mapping: src/people, partition: { by: at, every: 1 month } }")
+    try:
+        Line(place, "name: name", files={"flows/people.yaml": flow + TO_DW}).put(ADA).run()
+    except SpecError as error:
+        return error.problems[0]
+    raise AssertionError("files are read in one go")
 
 
 @case("E407")

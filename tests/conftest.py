@@ -7,6 +7,7 @@ import socket
 import textwrap
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -78,15 +79,30 @@ def make(tmp_path: Path) -> Make:
     return write
 
 
+@pytest.fixture(autouse=True, scope="session")
+def quick_runs() -> Iterator[None]:
+    """A run looks for garbage before it begins. Among all that a process of tests holds, that takes longer than a small run."""
+    from engine.run import runner
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "_quiet_collector", nullcontext)
+        yield
+
+
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """One process more than there are cores: a good part of the tests' time is waiting."""
     return (os.cpu_count() or 1) + 1
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    """A state on each database that may keep one."""
-    url = "sqlite:///state.db" if request.param == "sqlite" else request.getfixturevalue("postgres")
-    opened = Store.open(url, tmp_path)
+def address(request: pytest.FixtureRequest) -> str:
+    """The URL of a state, on each database that may keep one."""
+    return "sqlite:///state.db" if request.param == "sqlite" else str(request.getfixturevalue("postgres"))
+
+
+@pytest.fixture
+def store(address: str, tmp_path: Path) -> Iterator[Store]:
+    """A state on each of them."""
+    opened = Store.open(address, tmp_path)
     yield opened
     opened.close()

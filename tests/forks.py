@@ -6,6 +6,7 @@ Run as a module it is that process: one JSON order a line on stdin, one answer a
 from __future__ import annotations
 
 import atexit
+import gc
 import json
 import os
 import signal
@@ -81,6 +82,8 @@ def serve() -> None:
 
     for name in {*COMMANDS.values(), "engine.run.runner", "connectors.files", "connectors.sql", "connectors.rest"}:
         import_module(name)
+    gc.collect()
+    gc.freeze()  # a child that looks for garbage would copy every page of it
     for line in sys.stdin:
         child = os.fork()
         if child == 0:

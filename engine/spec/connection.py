@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
@@ -58,6 +60,12 @@ def outside(data: Any, positions: Positions, folder: Path, problems: Problems, p
 
 def installed() -> dict[str, EntryPoint]:
     """Connector name → entry point. Imports nothing until a connection asks for it."""
+    return _installed(tuple(sys.path))
+
+
+@cache
+def _installed(path: tuple[str, ...]) -> dict[str, EntryPoint]:
+    """What stands on that path; every package there is opened to see, so once is enough."""
     return {point.name: point for point in entry_points(group="engine.connectors")}
 
 

@@ -4,8 +4,10 @@ A forked child runs `crosswalk run` on a workspace; `os._exit` at a crash point 
 no goodbye to the database or to the target. Run as a program it takes a JSON list of orders a line, performs them at the
 same time and answers with a list.
 Order: {folder, env, flow, crash: [point, nth], kill: seconds}. Answer: {died, reached: {point: count}, run}.
-Order: {folder, env, ask: exceptions}. Answer: {exceptions: [key]}. Further: freeze: [point, seconds], delay: seconds before
-the run begins, steal: leases are taken to have run out, mutate: a part of the protocol that is left out.
+Order: {folder, env, ask: exceptions}. Answer: {exceptions: [key]}. Order: {folder, env, ask: age, age: seconds} passes time in
+the state. Further: freeze: [point, file, other file]: at the point it
+makes the one and waits for the other; begin: a file to wait for before the run, and delay: seconds after it; done: a file
+that it makes when it is over; age: seconds that pass in the state before the run, mutate: a part of the protocol that is left out.
 """
 
 from __future__ import annotations
@@ -25,13 +27,14 @@ from typing import Any
 
 from sqlalchemy import create_engine
 
-from engine.run import resolve
+from engine.compile.registry import Registry
+from engine.compile.sync import compile_sync
+from engine.run import commit, journal, resolve
 from engine.run.runner import Runner
 from engine.run.session import Options
 from engine.sdk.http import HttpClient
-from engine.spec import connection
 from engine.spec.workspace import Workspace
-from engine.state import exceptions, operations
+from engine.state import care, exceptions, operations
 from engine.state.store import Store
 
 DIED = 137
@@ -52,13 +55,28 @@ def without_deadline() -> None:
     HttpClient._in_time = lambda *_: None  # type: ignore[method-assign]
 
 
-MUTATIONS = {"T1": without_intent, "settle": without_settling, "send_by": without_deadline}
+def without_fence() -> None:
+    """A worker goes on whoever has the lease."""
+    journal.mine = commit.mine = lambda *_: True
+
+
+MUTATIONS = {"T1": without_intent, "fence": without_fence, "settle": without_settling, "send_by": without_deadline}
+
+
+def awaited(file: str) -> None:
+    """Wait until somebody has made it."""
+    until = time.monotonic() + 60
+    while not Path(file).exists():
+        assert time.monotonic() < until, f"nobody made {file}"
+        time.sleep(0.005)
 
 
 def child(order: dict[str, Any], out: int) -> None:
     """One run; what it reached goes to the pipe even when it dies."""
     if order.get("mutate"):
         MUTATIONS[order["mutate"]]()
+    if order.get("begin"):
+        awaited(order["begin"])
     time.sleep(order.get("delay", 0))
     os.environ.update(order.get("env", {}))
     folder = Path(order["folder"])
@@ -69,25 +87,45 @@ def child(order: dict[str, Any], out: int) -> None:
     def passed(name: str) -> None:
         reached[name] += 1
         if freeze and (name, reached[name]) == (freeze[0], 1):
-            time.sleep(freeze[1])
+            Path(freeze[1]).touch()
+            awaited(freeze[2])
         if (name, reached[name]) == crash:
             os.write(out, json.dumps({"died": name, "reached": reached}).encode())
             os._exit(DIED)
 
     workspace = Workspace.open(folder)
+    workspace._documents.update(READ.get(order["folder"], {}))
     store = Store.open(workspace.settings.state, folder)
+    if order.get("age"):
+        care.age(store, order["age"])
+    if order.get("ask") == "age":
+        os.write(out, b"{}")
+        os._exit(0)
     if order.get("ask") == "exceptions":
         with store.read() as tx:
             keys = [row.key for row in exceptions.listed(tx)]
         os.write(out, json.dumps({"exceptions": keys}).encode())
         os._exit(0)
-    if order.get("steal"):
-        with store.begin("steal") as tx:
-            tx.run("UPDATE leases SET expires_at = ''")
     store.crashpoint = passed
     run = Runner(workspace, store).run(order.get("flow", "things"), Options(full=True)).run
     os.write(out, json.dumps({"died": None, "reached": reached, "run": run}, default=str).encode())
+    if order.get("done"):
+        Path(order["done"]).touch()
     os._exit(0)
+
+
+READ: dict[str, Any] = {}
+"""Folder → its documents, read once before the children are forked."""
+
+
+def read(order: dict[str, Any]) -> None:
+    if order["folder"] not in READ:
+        os.environ.update(order["env"])
+        workspace = Workspace.open(Path(order["folder"]))
+        compile_sync(
+            workspace.document("flow", order.get("flow", "things")), Registry(workspace, lambda entity: ()), None
+        )
+        READ[order["folder"]] = workspace._documents
 
 
 def started(order: dict[str, Any]) -> tuple[int, int]:
@@ -108,6 +146,8 @@ def started(order: dict[str, Any]) -> tuple[int, int]:
 
 def perform(orders: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Runs at the same time, each killed when that is ordered; what became of them."""
+    for order in orders:
+        read(order)
     running = [started(order) for order in orders]
     said = [b"" for _ in orders]
     begun = time.monotonic()
@@ -152,8 +192,6 @@ def warm() -> None:
 
 
 def main() -> None:
-    known = connection.installed()
-    connection.installed = lambda: known  # scanned once: entry points do not change between children
     warm()
     gc.collect()
     gc.freeze()

@@ -8,7 +8,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import time
 import urllib.request
 from collections import Counter
 from contextlib import suppress
@@ -207,6 +206,11 @@ class Line:
         """Records of exceptions that a person can see."""
         return set(self.together(1, ask="exceptions")[0]["exceptions"])
 
+    def wait(self, seconds: float = SETTLE) -> None:
+        """So much time passes for the target and in the state, without anybody waiting for it."""
+        self.oracle.control("age", self.world, seconds=seconds)
+        self.together(1, ask="age", age=seconds)
+
     def settle(self, runs: int = 8) -> dict[str, Any]:
         """Run without faults until nothing is left to do; the last run."""
         self.open(rate=0.0, lose={})
@@ -216,7 +220,7 @@ class Line:
             if not moved and not told["waiting"]:
                 break
             if told["waiting"]:
-                time.sleep(SETTLE)
+                self.wait()
         return told
 
     def verdict(self) -> dict[str, Any]:

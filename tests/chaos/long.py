@@ -27,7 +27,7 @@ os.environ.setdefault("CROSSWALK_SECRET_BOX", "t")
 
 from tests.chaos import model  # noqa: E402
 from tests.chaos.conftest import States  # noqa: E402
-from tests.chaos.line import GOOD, SETTLE, Forge, Line, Oracle, workspace  # noqa: E402
+from tests.chaos.line import GOOD, Forge, Line, Oracle, workspace  # noqa: E402
 from tests.chaos.test_crashes import crashed, points_of, prepared  # noqa: E402
 
 SEEDS = ROOT / "tests/chaos/seeds.txt"
@@ -86,7 +86,8 @@ class Long:
                     copy = crashed(base, states, one)
                     copy.run(crash=other)
                     copies.append(copy)
-                time.sleep(SETTLE)
+                for copy in copies:
+                    copy.wait()
                 bad += sum(self.judge(copy, "pairs", self.seed) for copy in copies)
                 done += len(copies)
                 if time.monotonic() > until or start >= 60:
@@ -117,7 +118,7 @@ class Long:
             it = self.line(kind, batch=500, batches=kind in "CD").open(rate=RATE, seed=seed)
             it.give({f"n{number}": 1 for number in range(2000)})
             it.run()
-            time.sleep(SETTLE)
+            it.wait()
             bad += self.judge(it, "creates", seed)
             done += 2000
             if time.monotonic() > until:
@@ -144,9 +145,9 @@ class Long:
         raise AssertionError("unreachable")
 
     def states(self, until: float) -> Reached:
-        """The state machine, as far as time goes: 20,000 states a second, 20 million at most."""
-        most = int(max(100_000, min(20_000_000, 15_000 * (until - time.monotonic()))))
-        found = model.explore(12, most)
+        """The state machine, five workers: 40,000 states a second, 20 million at most."""
+        most = int(max(100_000, min(20_000_000, 40_000 * (until - time.monotonic()))))
+        found = model.explore(most, workers=5, times=model.Times(2, 3, 2, 2))
         return Reached(found.states, "states of the machine", int(found.broken is not None))
 
     def stateful(self, until: float) -> Reached:

@@ -61,34 +61,48 @@ class Target:
         self.db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;" + SCHEMA)
         self.worlds: dict[str, World] = {}
         self.lock = threading.Lock()
+        self.open = 0
+        """Connections: those of clients that were killed are read to their end first."""
 
     def answer(self, method: str, path: str, headers: Any, body: bytes) -> Answer | None:
         """The answer, None to hang up."""
         name, _, rest = path.lstrip("/").partition("/")
         with self.lock:
-            if name == "control":
-                return 200, self.control(rest, json.loads(body or b"{}"))
-            world = self.worlds[name]
-            self.commit_late(world)
-            if method == "GET":
-                return 200, {"items": self.listed(world, rest)}
-            kind = self.fault(world, method, rest, body)
-            if kind == "busy":
-                return 429, {"error": "busy"}
-            if kind == "before":
-                return None
-            if kind == "broken":
-                return 502, {"error": "bad gateway"}
-            if kind == "late":
-                share = random.Random(world.seed + world.writes).random() if world.rate else 1.0
-                due = time.monotonic() + share * world.late
-                heapq.heappush(world.pending, (due, world.writes, (method, rest, dict(headers), body)))
-                return None
-            given = self.write(world, method, rest, headers, body, half=kind == "half")
-            return None if kind in ("after", "half") else given
+            if name != "control":
+                return self.of_client(self.worlds[name], method, rest, headers, body)
+        if rest.startswith("age/"):
+            self.quiet()
+        with self.lock:
+            return 200, self.control(rest, json.loads(body or b"{}"))
+
+    def quiet(self) -> None:
+        """Wait until no client is left but the one that asks: time passes only after what is on its way."""
+        until = time.monotonic() + 30
+        while self.open > 1 and time.monotonic() < until:
+            time.sleep(0.002)
+
+    def of_client(self, world: World, method: str, rest: str, headers: Any, body: bytes) -> Answer | None:
+        self.commit_late(world)
+        if method == "GET":
+            return 200, {"items": self.listed(world, rest)}
+        kind = self.fault(world, method, rest, body)
+        if kind == "busy":
+            return 429, {"error": "busy"}
+        if kind == "before":
+            return None
+        if kind == "broken":
+            return 502, {"error": "bad gateway"}
+        if kind == "late":
+            share = random.Random(world.seed + world.writes).random() if world.rate else 1.0
+            due = time.monotonic() + share * world.late
+            heapq.heappush(world.pending, (due, world.writes, (method, rest, dict(headers), body)))
+            return None
+        given = self.write(world, method, rest, headers, body, half=kind == "half")
+        return None if kind in ("after", "half") else given
 
     def control(self, rest: str, given: dict[str, Any]) -> Any:
-        """Open or change a world (`set`), copy one (`copy`), commit what is late (`settle`), tell of it (`look`)."""
+        """Open or change a world (`set`), copy one (`copy`), make it older (`age`), commit what is late (`settle`), tell of
+        it (`look`)."""
         what, _, name = rest.partition("/")
         if what == "set":
             world = self.worlds.setdefault(name, World(name, given.get("kind", "C")))
@@ -100,6 +114,11 @@ class Target:
             self.worlds[name] = replace(deepcopy(old), name=name)
             self.db.execute("INSERT INTO journal (world, op, id, name, n) SELECT ?, op, id, name, n FROM journal "
                             "WHERE world = ? ORDER BY seq", (name, old.name))  # fmt: skip
+        elif what == "age":
+            world = self.worlds[name]
+            world.pending = [(due - given["seconds"], *rest) for due, *rest in world.pending]  # the same order
+            world.listed = {id: at - given["seconds"] for id, at in world.listed.items()}
+            self.commit_late(world)
         elif what == "look":
             return {"writes": self.worlds[name].writes}
         elif what == "settle":
@@ -216,6 +235,18 @@ def serve(target: Target) -> ThreadingHTTPServer:
     class Listener(ThreadingHTTPServer):
         daemon_threads = True
         request_queue_size = 256
+
+        def process_request(self, request: Any, client_address: Any) -> None:
+            with target.lock:
+                target.open += 1
+            super().process_request(request, client_address)
+
+        def process_request_thread(self, request: Any, client_address: Any) -> None:
+            try:
+                super().process_request_thread(request, client_address)
+            finally:
+                with target.lock:
+                    target.open -= 1
 
         def handle_error(self, request: Any, client_address: Any) -> None:
             """Clients are killed here; that is no fault."""

@@ -5,14 +5,13 @@ Every point is tried at every passing of it, on a state with writes in doubt, up
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
 
 from engine.state.crashpoints import LINE, around
 from tests.chaos.conftest import NewLine, States
-from tests.chaos.line import GOOD, SETTLE, Line
+from tests.chaos.line import GOOD, Line
 
 MOST = {"sqlite": 2, "postgresql": 1}
 """Passings of one point that are tried."""
@@ -27,7 +26,7 @@ def prepared(line: NewLine, states: States, kind: str) -> Line:
     base = line(kind, states.fresh()).open(lose=lose)
     base.give({f"n{number}": 1 for number in range(5)})
     assert base.run()["died"] is None
-    time.sleep(SETTLE)
+    base.wait()
     base.give({**base.wanted, "n0": 2, "n1": 2, "n5": 1, "n6": 1})
     return base
 
@@ -47,9 +46,9 @@ def points_of(reached: dict[str, int], most: int) -> list[tuple[str, int]]:
 
 def judged(copies: list[tuple[Any, Line]], kind: str) -> dict[Any, Any]:
     """Verdicts that are not as they should be, by what was done to the line."""
-    time.sleep(SETTLE)
     bad: dict[Any, Any] = {}
     for what, copy in copies:
+        copy.wait()
         last = copy.settle()
         verdict = copy.verdict()
         moved = last["created"] + last["updated"] + last["waiting"]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.conftest import NewLine, States
-from tests.chaos.line import GOOD, SETTLE, Line
+from tests.chaos.line import GOOD, Line
 
 CROSSWALK = str(Path(sys.executable).parent / "crosswalk")
 RATE = 0.22
@@ -57,7 +57,7 @@ def test_many_creates_through_a_target_that_fails_at_22_percent(line: NewLine, k
     it.give({f"n{number}": 1 for number in range(500)})
     for _ in range(2):
         it.run()
-        time.sleep(SETTLE)
+        it.wait()
     it.settle()
     verdict = it.verdict()
     if kind == "D":
@@ -92,16 +92,16 @@ def test_four_processes_at_once_on_one_state(line: NewLine, states: States) -> N
 
 @pytest.mark.parametrize("kind", ["A", "B", "C", "D"])
 def test_a_write_that_is_done_late_does_not_undo_a_newer_one(line: NewLine, kind: str) -> None:
-    it = line(kind, late=0.8).open()
+    it = line(kind, late=60).open()
     it.give({"n0": 1, "n1": 1})
     it.run()
-    it.open(late=0.6, lose={"n0": ["late", "late"]})
+    it.open(late=60, lose={"n0": ["late", "late"]})
     it.give({"n0": 2, "n1": 1})
     it.run()
-    it.open(late=0.6, lose={})
+    it.open(late=60, lose={})
     it.give({"n0": 3, "n1": 1})
     it.run()
-    time.sleep(0.7)
+    it.wait(70)
     it.settle()
     verdict = it.verdict()
     if kind == "D":

@@ -8,8 +8,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from engine.run import runner
 from engine.run.arena import LOST, Died, Fuse
 from engine.run.memory import KINDS, MemoryConnector
 from engine.run.runner import Runner
@@ -27,7 +25,6 @@ from engine.run.stage import Stage
 from engine.sdk.config import ConnectionConfig, ConnectionContext
 from engine.sdk.connector import ObjectInfo, Operation, Outcome
 from engine.sdk.record import Fields, Record
-from engine.spec import connection
 from engine.spec.testcase import TestFile
 from engine.spec.workspace import Workspace
 from engine.state import care, exceptions
@@ -129,11 +126,6 @@ class World(Stage):
         return self.source if name == "src" else self.target
 
 
-@contextmanager
-def _as_it_is() -> Iterator[None]:
-    yield
-
-
 class Delivery(RuleBasedStateMachine):
     """A source, a target, a state, and everything that may happen to them."""
 
@@ -215,20 +207,8 @@ class Delivery(RuleBasedStateMachine):
         )
 
 
-_KNOWN = connection.installed()
 Delivery.TestCase.settings = settings(
     max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None, derandomize="CHAOS_EXAMPLES" not in os.environ,
     suppress_health_check=list(HealthCheck), database=None, phases=[Phase.generate],
 )  # fmt: skip
-
-
-class TestDelivery(Delivery.TestCase):
-    """Runs the machine; what costs most in a run of three records is not what is tested here."""
-
-    def setUp(self) -> None:
-        self.kept = (runner._quiet_collector, connection.installed)
-        runner._quiet_collector = _as_it_is
-        connection.installed = lambda: _KNOWN
-
-    def tearDown(self) -> None:
-        runner._quiet_collector, connection.installed = self.kept
+TestDelivery = Delivery.TestCase

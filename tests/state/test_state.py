@@ -27,6 +27,7 @@ from engine.state import (
 from engine.state.care import backup, prune, sizes
 from engine.state.ledger import Delivered
 from engine.state.links import Link
+from engine.state.migrations import migrate, versions
 from engine.state.store import StaleState, StateError, Store, Tx, instant
 
 
@@ -304,8 +305,10 @@ def test_states_that_cannot_be_used_say_what_to_do(tmp_path: Path) -> None:
         Store.open("sqlite:///a.db", tmp_path)
 
 
-def test_the_migrations_make_the_tables_as_the_code_knows_them(store: Store) -> None:
+def test_the_migrations_make_the_tables_as_the_code_knows_them(address: str, tmp_path: Path) -> None:
     """A change of tables.py without a migration fails here."""
+    store = Store.open(address, tmp_path, migrate_later=True)
+    migrate(store)
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
@@ -315,15 +318,34 @@ def test_the_migrations_make_the_tables_as_the_code_knows_them(store: Store) -> 
             warnings.simplefilter("ignore")  # indexes on expressions: see the next test
             found = compare_metadata(context, tables.metadata)
         assert [one for one in found if "index" not in one[0]] == []
+    store.close()
+
+
+def test_a_new_state_is_made_once_by_whoever_comes_first(address: str, tmp_path: Path) -> None:
+    barrier, opened = threading.Barrier(4), list[Store]()
+
+    def come() -> None:
+        barrier.wait()
+        opened.append(Store.open(address, tmp_path))
+
+    threads = [threading.Thread(target=come) for _ in range(4)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert [versions(one)[0] for one in opened] == [versions(opened[0])[1]] * 4
+    for one in opened:
+        one.close()
 
 
 def test_on_sqlite_the_migrations_make_the_very_same_columns_and_indexes(tmp_path: Path) -> None:
     """A column that a migration adds stands last in SQLite's own text; what it is has to be the same."""
     migrated, direct = (
-        Store.open("sqlite:///a.db", tmp_path),
-        Store.open("sqlite:///b.db", tmp_path, migrate_later=True),
+        Store.open("sqlite:///a.db", tmp_path, migrate_later=True),
+        Store.open("sqlite:///b.db", tmp_path),
     )
-    tables.metadata.create_all(direct.engine)
+    migrate(migrated)
+    assert versions(migrated) == versions(direct)
     text = "SELECT sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL ORDER BY name"
     columns = 'SELECT name, type, "notnull", dflt_value, pk FROM pragma_table_info(?) ORDER BY name'
     keyed = "SELECT sql LIKE '%WITHOUT ROWID%' FROM sqlite_master WHERE name = ?"

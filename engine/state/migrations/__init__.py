@@ -28,13 +28,33 @@ def prepare(store: Store) -> None:
     if current == newest:
         return
     if current is None:
-        migrate(store)
+        make(store)
     elif current not in _known():
         raise StateError(Problem("S702", f"the state was made by a newer version ({current})", None,
                                  "install that version of crosswalk, or restore a backup"))  # fmt: skip
     else:
         raise StateError(Problem("S703", f"the state is at version {current}, this version needs {newest}", None,
                                  "run `crosswalk state upgrade`"))  # fmt: skip
+
+
+def make(store: Store) -> None:
+    """A new state at this code's version: its tables as they are now, without the way there. One process makes it, others
+    that come at the same moment wait."""
+    from engine.state.tables import metadata
+
+    with store.engine.connect() as connection:
+        if store.sqlite:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
+            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtextextended('new state', 0))")
+        if not store.engine.dialect.has_table(connection, "alembic_version"):
+            metadata.create_all(connection, checkfirst=False)
+            connection.exec_driver_sql(
+                "CREATE TABLE alembic_version "
+                "(version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
+            )
+            connection.exec_driver_sql(f"INSERT INTO alembic_version VALUES ('{_known()[-1]}')")
+        connection.commit()
 
 
 def versions(store: Store) -> tuple[str | None, str]:
@@ -53,7 +73,7 @@ def _known() -> list[str]:
 
 
 def migrate(store: Store) -> str:
-    """Bring the state to this code's version; the new version."""
+    """Bring a state, also an empty one, to this code's version step by step; the new version."""
     from alembic import command
 
     with store.engine.connect() as connection:

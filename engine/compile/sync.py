@@ -126,7 +126,7 @@ def compile_sync(document: Document, registry: Registry, describe: Describe | No
     source = _collect(problems, lambda: _source(document, registry, describe, shape))
     checks = _collect(problems, lambda: compile_checks(document, flow.checks, extended))
     targets = [
-        _collect(problems, lambda n=number: _target(document, n, registry, describe, extended, schema))  # type: ignore[misc]
+        _collect(problems, lambda n=number: bind_target(document, n, registry, describe, extended, schema))  # type: ignore[misc]
         for number in range(len(flow.targets))
     ]
     collects = _collect(problems, lambda: _collects(document, registry))
@@ -183,9 +183,10 @@ def _sliced(document: Document, by: str, canonical: bool, info: ObjectInfo | Non
                                 "its slices are read", at, "leave `partition` out, or say `incremental: none`"))  # fmt: skip
 
 
-def _target(
+def bind_target(
     document: Document, number: int, registry: Registry, describe: Describe | None, shape: Shape, schema: CompiledSchema
 ) -> TargetPlan:
+    """One target of a flow: its mapping compiled for the role of its connection."""
     flow: SyncFlow = document.model
     given, place = flow.targets[number], ("targets", number)
     mapping_document = registry.document("mapping", given.mapping, document.at(*place, "mapping"))

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from engine.compile.cycles import starts_itself
 from engine.compile.indicator import compile_indicator
 from engine.compile.mapping import compile_inbound, compile_outbound
+from engine.compile.process import compile_process
 from engine.compile.registry import Registry
 from engine.compile.sync import compile_sync
 from engine.sdk.errors import Position, Problem, Problems, SpecError, in_order, nearest, unknown_name
@@ -143,7 +145,11 @@ def _flow(problems: Problems, registry: Registry, document: Document) -> None:
                 problems.add("E355", f"`refresh` names {name!r}, which is not a reference of {flow.entity}",
                              document.at("refresh", number), nearest(name, properties))  # fmt: skip
         return
-    pairs = _sides(flow) if isinstance(flow, ReconcileFlow) else _steps(flow)
+    if isinstance(flow, ProcessFlow):
+        _try(problems, lambda: compile_process(document, registry, None))
+        problems.extend(starts_itself(document, workspace))
+        return
+    pairs = _sides(flow)
     _try(problems, lambda: registry.schema(flow.entity, document.at("entity")))
     for place, connection, mapping in pairs:
         if connection is not None:
@@ -155,14 +161,6 @@ def _flow(problems: Problems, registry: Registry, document: Document) -> None:
 def _sides(flow: ReconcileFlow) -> Iterator[tuple[tuple[Any, ...], str | None, str | None]]:
     for name, side in flow.all_sides().items():
         yield (("sides", name) if flow.sides else (name,)), side.connection, side.mapping
-
-
-def _steps(flow: ProcessFlow) -> Iterator[tuple[tuple[Any, ...], str | None, str | None]]:
-    yield ("source",), flow.source.connection, flow.source.mapping
-    for number, step in enumerate(flow.steps):
-        yield ("steps", number), step.connection, step.mapping
-        for position, target in enumerate(step.targets or ()):
-            yield ("steps", number, "targets", position), target.connection, target.mapping
 
 
 def _queues(problems: Problems, document: Document, workspace: Workspace) -> None:

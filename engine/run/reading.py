@@ -98,6 +98,11 @@ class Reading:
             page=self.plan.flow.policy.batch,
         )
         ordered = source.info is not None and source.info.ordered and not self.options.records
+        if self.options.given:
+            yield list(self.options.given.values()), None
+        if request.keys == ():
+            return
+        missing = set(self.options.gone)
         try:
             for name, part in self._parts():
                 session.store.crashpoint("before read")
@@ -105,11 +110,14 @@ class Reading:
                 for batch in session.connectors[source.connection].read(asked):
                     session.store.crashpoint("after read")
                     self._told_next = batch.deleted_until or self._told_next
+                    missing.difference_update(record.key for record in batch.records)
                     yield batch.records, batch.reached if ordered and part is None else None
                 if name is not None:
                     yield [], MARK + name
         except ConnectorError as error:
             raise self._position_told(error) from None
+        if missing and self.plan.flow.source.deletes != "ignore":
+            yield [Record(key, {}, deleted=True, raw=b"deleted") for key in sorted(missing)], None
 
     def _parts(self) -> Iterator[tuple[str | None, Slice | None]]:
         """The slices that are left of a read of everything, by their names; else one read of what is asked for."""
@@ -160,7 +168,7 @@ class Reading:
                     other for link in links.of_native(tx, connection, native) for other in links.of_record(tx, link.canonical_id)
                 ]  # fmt: skip
                 found += [link.native_id for link in known if link.connection == source.connection]
-        return tuple(dict.fromkeys(found))
+        return tuple(one for one in dict.fromkeys(found) if one not in self.options.given)
 
     def _canonical(self) -> Iterator[tuple[Chunk, str | None]]:
         if self.plan.source.mapping.model.group:

@@ -5,18 +5,13 @@ Instants are ISO 8601 text in UTC with microseconds, so that they sort; record c
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text, text
+from sqlalchemy import Column, Index, Integer, LargeBinary, String, Text, text
 
-metadata = MetaData()
-Id, Name, Instant = String(64), String(200), String(32)
-Native = String(500)
-Serial = BigInteger().with_variant(Integer, "sqlite")
+from engine.state import tables_inbox, tables_process
+from engine.state.columns import Id, Instant, Name, Native, Serial, metadata
+from engine.state.columns import table as _table
 
-
-def _table(name: str, *columns: Column[object] | Index, comment: str, in_key: bool = False) -> Table:
-    """in_key: SQLite keeps the rows in the primary key itself, which halves what writing a short row touches."""
-    return Table(name, metadata, *columns, comment=comment, sqlite_with_rowid=not in_key)
-
+__all__ = ["metadata", "tables_inbox", "tables_process"]
 
 links = _table(
     "links",

@@ -245,6 +245,8 @@ class Lowering:
         if function.env:
             sources.insert(0, "env")
         result = arguments[0][1] if function.keeps_shape and arguments else None
+        if name == "if_else":  # a reference, or nothing, is still a reference
+            result = next((kind for _, kind in arguments[1:] if kind is not None and kind.ref), None)
         return f"{self.unit.constant(function.call)}({', '.join(sources)})", result
 
 

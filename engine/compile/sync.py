@@ -273,7 +273,7 @@ def _follows(plan: SyncPlan) -> bool:
     expressions = [plan.source.where, *(target.when for target in plan.targets)]
     if any(one is not None and (one.follows or "now" in one.functions) for one in expressions):
         return True
-    return inbound.uses_clock or any(target.mapping.uses_clock for target in plan.targets)
+    return inbound.uses_clock or inbound.follows or any(target.mapping.uses_clock for target in plan.targets)
 
 
 def printable(documents: Any) -> Any:

@@ -115,8 +115,8 @@ class RunEnv:
         for key in keys:
             self._cache.pop((entity, key), None)
 
-    def lookup(self, table: str, key: JSON, give: str | None) -> JSON:
-        return self.session.registry.table(table).find(key, give)
+    def lookup(self, table: str, key: JSON, give: str | None, at: str | None = None) -> JSON:
+        return self.session.registry.table(table).find(key, give, at)
 
     def convert(self, money: Fields, currency: str, day: str | None) -> Fields:
         """By the newest rate on or before the day (default: the run's), or by its inverse."""

@@ -232,7 +232,7 @@ def test_a_process_is_looked_at_again_when_its_timer_says_so(served: Served) -> 
 def test_writes_in_doubt_that_no_run_settles_are_settled(served: Served) -> None:
     served.put("people", [person("1")])
     served.once()
-    with patch("engine.state.operations.doubts", lambda tx: {"dw": "2026-01-01T00:00:00.000000Z"}):
-        with patch("engine.state.operations.flows_in_doubt", lambda tx, connection: ["people"]):
-            assert [(run["flow"], run["state"]) for run in served.once()] == [("people", "succeeded")]
+    doubts = patch("engine.state.operations.doubts", lambda tx: {"dw": "2026-01-01T00:00:00.000000Z"})
+    with doubts, patch("engine.state.operations.flows_in_doubt", lambda tx, connection: ["people"]):
+        assert [(run["flow"], run["state"]) for run in served.once()] == [("people", "succeeded")]
     assert [run.trigger for run in served.runs()] == ["replay"] and served.names() == [], "it reads nothing new"

@@ -27,6 +27,7 @@ COMMANDS = {
     "schema": "engine.cli.author", "mapping": "engine.cli.preview", "test": "engine.cli.preview",
     "plan": "engine.cli.operate", "run": "engine.cli.operate", "runs": "engine.cli.runs",
     "exceptions": "engine.cli.exceptions",
+    "processes": "engine.cli.processes", "approvals": "engine.cli.approvals",
     "links": "engine.cli.links", "trace": "engine.cli.records", "explain": "engine.cli.records",
     "connectors": "engine.cli.care", "state": "engine.cli.care", "doctor": "engine.cli.care",
 }  # fmt: skip
@@ -164,6 +165,8 @@ SUMMARIES = {
     "run": "Run flows.",
     "runs": "Runs: list, show, cancel, resume.",
     "exceptions": "Records that need a person: list, show, assign, tag, note, edit, replay, try, discard.",
+    "processes": "Instances of process flows: list, show, resume, cancel.",
+    "approvals": "Decisions that processes ask for: list, show, approve, reject.",
     "links": "The crosswalk: find, add, import, remove, review.",
     "trace": "A record's journey across systems.",
     "explain": "Where a value came from.",

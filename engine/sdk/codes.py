@@ -183,5 +183,9 @@ CODES: dict[str, str] = {
     "X913": "the operating system refused a file",
     "X914": "many exceptions are meant, and `--yes` is missing",
     "X915": "an exception has nothing that could be replayed so",
+    "X923": "there is no such process instance or approval",
+    "X924": "it is decided, over, or moved already",
+    "X925": "somebody decides on what they asked for",
+    "X926": "what is to be approved has changed",
     "X999": "a fault of crosswalk itself",
 }

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.run import deliver
 from engine.run.decisions import cancel_instance, decide
 from engine.run.events import Event
 from engine.run.memory import KINDS, MemoryConnector
@@ -100,6 +101,8 @@ class System(MemoryConnector):
     def _one(self, name: str, operation: Operation) -> Outcome:
         waiting = self.faults.get(name, [])
         what = waiting.pop(0) if waiting else ""
+        if operation.send_by is not None and deliver.boot() > operation.send_by:
+            return Outcome(operation.id, "retry", operation.key, problem=Problem("C515", "it is too late to send"))
         if what == "refuse":
             return Outcome(operation.id, "refused", operation.key, problem=Problem("C541", "not today"))
         if what == "busy":

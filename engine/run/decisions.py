@@ -104,7 +104,7 @@ def seen_now(runner: Runner, one: Instance, step: str) -> bytes:
 
 def resume_instance(runner: Runner, id: str, person: str, because: str) -> Instance:
     """Try the open step of an instance again, or go on with taking it back. Raises UsageError X923, X924."""
-    with runner.store.begin("resume") as tx:
+    with runner.store.begin("resume process") as tx:
         one = instance_of(tx, id)
         moved = resume(tx, one, person)
         if moved is None:

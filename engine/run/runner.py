@@ -6,8 +6,8 @@ import gc
 import threading
 import time
 from collections.abc import Callable, Iterable
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from engine.compile.process import ProcessPlan, compile_process
@@ -24,13 +24,13 @@ from engine.run.process import run_process
 from engine.run.replay import run_replay
 from engine.run.session import Connectors, Options, Session
 from engine.run.sync import run_sync
-from engine.sdk.errors import CrosswalkError, Problem, SpecError, UsageError
+from engine.sdk.errors import ConnectorError, CrosswalkError, Problem, SpecError, UsageError
 from engine.sdk.record import Fields, decode_json, encode_json
 from engine.spec.load import Document
 from engine.spec.process import ProcessFlow
 from engine.spec.sync import SyncFlow
 from engine.spec.workspace import Workspace
-from engine.state import alerts, canonical, corrections, exceptions, leases, runs
+from engine.state import alerts, canonical, corrections, exceptions, leases, runs, ticks
 from engine.state.store import Store
 
 LISTEN = 1.0
@@ -51,6 +51,8 @@ class Result:
     """Of a plan: target → calls to its system."""
     alerts: list[Fields] = field(default_factory=list)
     """Expectations of the flow that are missed now."""
+    passing: bool = False
+    """Of a failed run: its system may answer another time."""
 
 
 class Runner:
@@ -93,6 +95,8 @@ class Runner:
                     note_death(tx, name, died=runs.abandoned(tx, name) > 0)
                 run = runs.start(tx, name, flow.kind, options.trigger, options.as_json(), flow.policy.lane)
                 runs.claim_unit(tx, run)
+                if options.tick is not None:
+                    ticks.move(tx, name, options.tick, "started", run=run)
         if lease is None or flow.mode == "off":
             if lease is not None:
                 self._release(lease)
@@ -117,7 +121,7 @@ class Runner:
         if self.progress is not None:
             progress = self.progress
             session.progress = lambda counts: progress(document.name, counts)
-        state, stopped, error = "succeeded", None, None
+        state, stopped, error, passing = "succeeded", None, None, False
         try:
             plan = compile_flow(document, session.registry, connectors.describe)
             self._pin(run, plan, session.registry)
@@ -140,13 +144,14 @@ class Runner:
             raise
         except CrosswalkError as fault:
             state, error = "failed", fault.problem
+            passing = isinstance(fault, ConnectorError) and fault.transient
         except KeyboardInterrupt:
             self._finish(session, run, "cancelled", None, STOPPED)
             raise
         finally:
             connectors.close()
         self._finish(session, run, state, stopped, error)
-        return self._result(run, session.counts, session)
+        return replace(self._result(run, session.counts, session), passing=passing)
 
     def _pin(self, run: str, plan: SyncPlan | ProcessPlan, registry: Registry) -> None:
         sources = sources_of(registry, plan)
@@ -161,6 +166,8 @@ class Runner:
             told = {"code": error.code, "message": _redacted(text, secrets), "at": str(error.at) if error.at else None}
         with self.store.begin("finish") as tx:
             runs.finish(tx, run, state, session.counts.as_json(), held.problem.message if held else None, told)
+            if session.options.tick is not None and state not in ("failed", "cancelled"):
+                ticks.move(tx, runs.flow_of(tx, run), session.options.tick, "over", run=run)
             if held is not None:
                 runs.note_hold(tx, run, held.guard, held.part, held.whole)
             options = session.options
@@ -227,18 +234,36 @@ def compile_flow(document: Document, registry: Registry, describe: Describe | No
     return make(document, registry, describe)
 
 
-@contextmanager
-def _quiet_collector() -> Any:
-    """The garbage collector walks every young object again and again in a loop like ours; let it look rarely."""
-    thresholds = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(200_000, 50, 50)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*thresholds)
-        gc.unfreeze()
+class _Quiet:
+    """The garbage collector walks every young object again and again in a loop like ours; let it look rarely, from the
+    first of several runs of a process to the last."""
+
+    def __init__(self) -> None:
+        self._lock, self._runs, self._usual = threading.Lock(), 0, gc.get_threshold()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._runs += 1
+            if self._runs == 1:
+                self._usual = gc.get_threshold()
+                gc.collect()
+                gc.freeze()
+                gc.set_threshold(200_000, 50, 50)
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._runs -= 1
+            if self._runs == 0:
+                gc.set_threshold(*self._usual)
+                gc.unfreeze()
+
+
+quiet = _Quiet()
+"""Whoever has many runs enters it once; each of them looks for garbage before it begins otherwise."""
+
+
+def _quiet_collector() -> AbstractContextManager[None]:
+    return quiet
 
 
 def _redacted(text: str, secrets: set[str]) -> str:

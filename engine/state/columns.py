@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Index, MetaData, String, Table
+from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, String, Table
 
 metadata = MetaData()
 Id, Name, Instant = String(64), String(200), String(32)
 Native = String(500)
+Serial = BigInteger().with_variant(Integer, "sqlite")
 
 
 def table(name: str, *columns: Column[object] | Index, comment: str, in_key: bool = False) -> Table:

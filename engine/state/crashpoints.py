@@ -13,9 +13,12 @@ BESIDE = ("renew", "budget", "job", "scan", "careful")
 """Commits beside the line: of the thread that holds the lease, of whoever calls a system, opens a job."""
 COMMANDS = (
     "seed", "links add", "links remove", "links import", "links review", "cancel", "approve", "note", "replay",
-    "discard", "assign", "decide", "resume", "cancel process", "tag", "edit", "supersede", "prune", "prune reads", "age", "alerts",
+    "discard", "assign", "tag", "edit", "supersede", "prune", "prune reads", "age", "alerts", "pause", "resume",
+    "decide", "resume process", "cancel process",
 )  # fmt: skip
 """Commits of commands: each is one transaction of its own."""
+SERVE = ("leader", "tick", "sweep", "claim", "unit", "units", "inbox put", "inbox")
+"""Commits of `serve`, beside those of the runs that it starts."""
 CALLS = ("read", "find", "get", "send", "resend", "search", "outcomes")
 """Calls to systems."""
 
@@ -30,6 +33,7 @@ POINTS = [
     *around(PROCESS, "commit:"),
     *around(BESIDE, "commit:"),
     *around(COMMANDS, "commit:"),
+    *around(SERVE, "commit:"),
     *around(CALLS),
 ]
 """Every point that there is."""

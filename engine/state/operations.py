@@ -230,6 +230,18 @@ def in_doubt(tx: Tx, connection: str, object: str) -> list[Open]:
     return [_open(row) for row in tx.rows(sql, (connection, object))]
 
 
+def flows_in_doubt(tx: Tx, connection: str) -> list[str]:
+    """Flows with writes at a connection that may be settled without a person."""
+    sql = "SELECT DISTINCT flow FROM operations WHERE connection = ? AND state IN ('sent', 'in_doubt') AND class <> 'D' ORDER BY flow"
+    return [str(row[0]) for row in tx.rows(sql, (connection,))]
+
+
+def doubts(tx: Tx) -> dict[str, str]:
+    """Connection → when the oldest of its writes in doubt that need no person was touched last."""
+    sql = "SELECT connection, min(updated_at) FROM operations WHERE state = 'in_doubt' AND class <> 'D' GROUP BY connection"
+    return {str(name): str(at) for name, at in tx.rows(sql)}
+
+
 def abandoned(tx: Tx, connection: str, object: str) -> list[Open]:
     """Sent by a run that is over, or by a hand that let its process instance go: from now on in doubt. They are returned."""
     where = (

@@ -208,3 +208,31 @@ def test_a_death_at_any_commit_of_a_tick_gives_it_one_run_to_its_end(served: Ser
     mine = [run.state for run in served.runs("people") if run.trigger.startswith("schedule")]
     assert mine.count("succeeded") == 1 and set(mine) <= {"succeeded", "failed", "cancelled"}
     assert [tick.state for tick in served.ticks()] == ["over"] and served.names() == ["Ada"]
+
+
+def test_a_process_is_looked_at_again_when_its_timer_says_so(served: Served) -> None:
+    with served.store.begin() as tx:
+        units.put(tx, "process", "p-1", lane="interactive")
+    due: list[str | None] = ["2999-01-01T00:00:00.000000Z", None]
+    seen = []
+
+    def advance(runner: Any, instance: str) -> str | None:
+        seen.append(instance)
+        return due.pop(0)
+
+    with patch("engine.run.units.advance", advance):
+        served.once()
+        assert served.rows("SELECT state, due, attempts FROM units") == [("ready", "2999-01-01T00:00:00.000000Z", 0)]
+        with served.store.begin() as tx:
+            units.put(tx, "process", "p-1", lane="interactive")  # an event wakes it before its time
+        served.once()
+    assert seen == ["p-1", "p-1"] and served.rows("SELECT state FROM units") == [("done",)]
+
+
+def test_writes_in_doubt_that_no_run_settles_are_settled(served: Served) -> None:
+    served.put("people", [person("1")])
+    served.once()
+    doubts = patch("engine.state.operations.doubts", lambda tx: {"dw": "2026-01-01T00:00:00.000000Z"})
+    with doubts, patch("engine.state.operations.flows_in_doubt", lambda tx, connection: ["people"]):
+        assert [(run["flow"], run["state"]) for run in served.once()] == [("people", "succeeded")]
+    assert [run.trigger for run in served.runs()] == ["replay"] and served.names() == [], "it reads nothing new"

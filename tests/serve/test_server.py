@@ -14,7 +14,7 @@ import pytest
 from connectors.files import FilesConnector
 from engine.run.units import perform_all
 from engine.serve.executor import LocalExecutor
-from engine.state import inbox, runs, ticks, units
+from engine.state import alerts, inbox, runs, ticks, units
 from engine.state.crashpoints import around
 from tests.run.test_sync import person
 from tests.serve.world import TRIGGER, Served, until
@@ -208,3 +208,19 @@ def test_a_death_at_any_commit_of_a_tick_gives_it_one_run_to_its_end(served: Ser
     mine = [run.state for run in served.runs("people") if run.trigger.startswith("schedule")]
     assert mine.count("succeeded") == 1 and set(mine) <= {"succeeded", "failed", "cancelled"}
     assert [tick.state for tick in served.ticks()] == ["over"] and served.names() == ["Ada"]
+
+
+def test_indicators_are_computed_now_and_then_and_over_their_limit_open_an_alert(served: Served) -> None:
+    (served.folder / "indicators").mkdir()
+    text = "indicator: broken\nover: exceptions\nwhere: \"state == 'open'\"\nlimit: 0\n"
+    (served.folder / "indicators/broken.yaml").write_text(text)
+    bad = "indicator: bad\nentity: person\nwhere: \"is_before(name, '2026-01-01')\"\n"
+    (served.folder / "indicators/bad.yaml").write_text(bad)
+    served.put("people", [person("1"), person("2", pay="x")])
+    served.run()
+    served.once()
+    with served.store.read() as tx:
+        opened = [(one.flow, one.reached) for one in alerts.listed(tx)]
+    assert opened == [("indicator/broken", "1")]
+    said = [one["indicator"] for one in served.events() if one["event"] == "indicator failed"]
+    assert said == ["bad"], "one that cannot be computed is told, and the others go on"

@@ -224,3 +224,33 @@ def test_indicators_are_computed_now_and_then_and_over_their_limit_open_an_alert
     assert opened == [("indicator/broken", "1")]
     said = [one["indicator"] for one in served.events() if one["event"] == "indicator failed"]
     assert said == ["bad"], "one that cannot be computed is told, and the others go on"
+
+
+def test_a_process_is_looked_at_again_when_its_timer_says_so(served: Served) -> None:
+    with served.store.begin() as tx:
+        units.put(tx, "process", "p-1", lane="interactive")
+    due: list[str | None] = ["2999-01-01T00:00:00.000000Z", None]
+    seen = []
+
+    def advance(runner: Any, instance: str) -> str | None:
+        seen.append(instance)
+        return due.pop(0)
+
+    with patch("engine.run.units.advance", advance):
+        served.once()
+        assert served.rows("SELECT state, due, attempts FROM units WHERE kind = 'process'") == [
+            ("ready", "2999-01-01T00:00:00.000000Z", 0)
+        ]
+        with served.store.begin() as tx:
+            units.put(tx, "process", "p-1", lane="interactive")  # an event wakes it before its time
+        served.once()
+    assert seen == ["p-1", "p-1"] and served.rows("SELECT state FROM units WHERE kind = 'process'") == [("done",)]
+
+
+def test_writes_in_doubt_that_no_run_settles_are_settled(served: Served) -> None:
+    served.put("people", [person("1")])
+    served.once()
+    doubts = patch("engine.state.operations.doubts", lambda tx: {"dw": "2026-01-01T00:00:00.000000Z"})
+    with doubts, patch("engine.state.operations.flows_in_doubt", lambda tx, connection: ["people"]):
+        assert [(run["flow"], run["state"]) for run in served.once()] == [("people", "succeeded")]
+    assert [run.trigger for run in served.runs()] == ["replay"] and served.names() == [], "it reads nothing new"

@@ -15,6 +15,7 @@ COMMANDS = (
     "seed", "links add", "links remove", "links import", "links review", "cancel", "approve", "note", "replay",
     "discard", "assign", "tag", "edit", "supersede", "prune", "prune reads", "age", "alerts", "pause", "resume", "indicators",
     "event",
+    "decide", "resume process", "cancel process",
 )  # fmt: skip
 """Commits of commands: each is one transaction of its own."""
 SERVE = ("leader", "tick", "sweep", "claim", "unit", "units", "inbox put", "inbox")

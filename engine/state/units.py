@@ -1,6 +1,6 @@
 """Units: work that an executor is woken for. One open unit a (kind, key); whoever holds its lease does it.
 
-Kinds: `run` (a run that a command began), `flow` (start a flow), `inbox`, `relay`, `process`, `resolve`. A unit that
+Kinds: `run` (a run that a command began), `flow` (start a flow), `inbox`, `relay`, `process`, `resolve`, `measure`. A unit that
 is asked for while somebody works on it is done once more afterwards, so that nothing that came meanwhile is missed.
 """
 

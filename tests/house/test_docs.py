@@ -55,7 +55,7 @@ def test_yaml_of_the_page_on_events_is_sound(make: Make) -> None:
     folder = make({"crosswalk.yaml": workspace, "flows/people-to-desk.yaml": flow})
     assert problems_of(Workspace.open(folder)) == []
     hooks = re.findall(r"```\n(webhooks:.*?)```", (ROOT / "docs/events.md").read_text("utf-8"), re.DOTALL)
-    data, _ = read_yaml(hooks[0], "events.md")
+    data, _ = read_yaml(hooks[0].encode(), "events.md")
     assert Webhooks.model_validate(data["webhooks"]).verify.secret == ["webhook_secret", "webhook_secret_next"]
 
 

@@ -191,5 +191,9 @@ CODES: dict[str, str] = {
     "X916": "serve would listen to other machines",
     "X917": "a TLS certificate or its key is missing",
     "X918": "nothing can listen on an address",
+    "X923": "there is no such process instance or approval",
+    "X924": "it is decided, over, or moved already",
+    "X925": "somebody decides on what they asked for",
+    "X926": "what is to be approved has changed",
     "X999": "a fault of crosswalk itself",
 }

@@ -14,6 +14,7 @@ BESIDE = ("renew", "budget", "job", "scan", "careful")
 COMMANDS = (
     "seed", "links add", "links remove", "links import", "links review", "cancel", "approve", "note", "replay",
     "discard", "assign", "tag", "edit", "supersede", "prune", "prune reads", "age", "alerts", "pause", "resume", "indicators",
+    "decide", "resume process", "cancel process",
 )  # fmt: skip
 """Commits of commands: each is one transaction of its own."""
 SERVE = ("leader", "tick", "sweep", "claim", "unit", "units", "inbox put", "inbox")

@@ -137,7 +137,9 @@ def bring(work: Work, unit: Unit) -> None:
 
 def measure(work: Work, unit: Unit) -> None:
     """Compute the indicators, and open or close the alerts of their limits."""
-    for value in judge(work.store, work.workspace, relevant(work.workspace)):
+    with work.store.read() as tx:
+        names = relevant(tx, work.workspace)
+    for value in judge(work.store, work.workspace, names):
         if value.error is not None:
             work.tell("indicator failed", indicator=value.plan.name, code=value.error.code)
     with work.store.begin("unit") as tx:

@@ -10,6 +10,7 @@ from engine.compile.mapping import compile_inbound, compile_outbound
 from engine.compile.process import compile_process
 from engine.compile.registry import Registry
 from engine.compile.sync import compile_sync
+from engine.compile.triggers import circles, shared_paths
 from engine.sdk.errors import Position, Problem, Problems, SpecError, in_order, nearest, unknown_name
 from engine.spec.load import Document
 from engine.spec.process import ProcessFlow
@@ -130,11 +131,11 @@ def _flow(problems: Problems, registry: Registry, document: Document) -> None:
     for number, trigger in enumerate(flow.trigger):
         if trigger.after is not None and trigger.after not in known:
             problems.extend([unknown_name("flow", trigger.after, known, document.at("trigger", number, "after"))])
-        if trigger.after == document.name:
-            problems.add("E354", "the flow starts itself", document.at("trigger", number, "after"), "name another flow")
         if trigger.webhook is not None:
             at = document.at("trigger", number, "webhook", "connection")
             _try(problems, lambda name=trigger.webhook.connection, at=at: workspace.connection(name, at))  # type: ignore[misc]
+    problems.extend(circles(document, workspace))
+    problems.extend(shared_paths(document, workspace))
     _queues(problems, document, workspace)
     if isinstance(flow, SyncFlow):
         _try(problems, lambda: compile_sync(document, registry, None))

@@ -258,11 +258,12 @@ class _Quiet:
                 gc.unfreeze()
 
 
-_quiet = _Quiet()
+quiet = _Quiet()
+"""Whoever has many runs enters it once; each of them looks for garbage before it begins otherwise."""
 
 
 def _quiet_collector() -> AbstractContextManager[None]:
-    return _quiet
+    return quiet
 
 
 def _redacted(text: str, secrets: set[str]) -> str:

@@ -5,10 +5,12 @@ notes what was done, so that a worker that dies leaves either all of it or nothi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any
 
 from engine.run.chains import ask_followers
 from engine.run.inbox import drain
+from engine.run.process import advance
 from engine.run.runner import Result
 from engine.run.session import Options
 from engine.run.work import Work
@@ -116,9 +118,36 @@ def resolve(work: Work, unit: Unit) -> None:
         units.done(tx, unit)
 
 
+def move_on(work: Work, unit: Unit) -> None:
+    """Move a process instance on, and look at it again when its timer says so."""
+    if work.parked:
+        work.put_back(unit, 0)
+        return
+    with work.runner() as runner:
+        due = advance(runner, unit.key)
+    _next(work, unit, due)
+
+
+def bring(work: Work, unit: Unit) -> None:
+    """Bring events of the outbox to one destination."""
+    _, due = import_module("engine.run.relay").relayed(work.workspace, work.store, unit.key)
+    _next(work, unit, due)
+
+
+def _next(work: Work, unit: Unit, due: str | None) -> None:
+    """The unit is over, or due again."""
+    with work.store.begin("unit") as tx:
+        if due is None:
+            units.done(tx, unit)
+        else:
+            units.later(tx, unit, due, counted=False)
+
+
 KINDS: dict[str, Callable[[Work, Sequence[Unit]], None]] = {
     "flow": _each(start_flow),
     "inbox": drain,
+    "process": _each(move_on),
+    "relay": _each(bring),
     "resolve": _each(resolve),
 }
 """Kind of unit → what does it."""

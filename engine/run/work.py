@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -43,16 +44,8 @@ class Work:
 
     def run(self, name: str, options: Options) -> Result:
         """Run a flow, in a way that `park` can end."""
-        runner = Runner(self.workspace, self.store)
-        with self._lock:
-            self._runners.add(runner)
-            if self.parked:
-                runner.cancelled.set()
-        try:
+        with self.runner() as runner:
             result = runner.run(name, options)
-        finally:
-            with self._lock:
-                self._runners.discard(runner)
         told = {
             name: result.run[name] for name in ("run", "flow", "state", "read", "created", "updated", "quarantined")
         }
@@ -62,6 +55,20 @@ class Work:
             with self._lock:
                 self.results.append(result.run)
         return result
+
+    @contextmanager
+    def runner(self) -> Iterator[Runner]:
+        """A runner whose runs end after their batch when the process stops."""
+        runner = Runner(self.workspace, self.store)
+        with self._lock:
+            self._runners.add(runner)
+            if self.parked:
+                runner.cancelled.set()
+        try:
+            yield runner
+        finally:
+            with self._lock:
+                self._runners.discard(runner)
 
     def park(self) -> None:
         """Runs in hand end after their batch; what is left of them goes on another time."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from engine.run.runner import quiet
 from engine.run.work import Work
 from engine.sdk.errors import CrosswalkError
 from engine.serve import log
@@ -23,6 +26,8 @@ from engine.state.store import Store, instant, moment_of
 
 SOON = 1.5
 """Seconds that `once` waits for work which is put back for a moment."""
+TIDY = 60.0
+"""Seconds between two looks for garbage: runs of a process that stays do not look for themselves."""
 PARKING = 60.0
 """Seconds that runs get to end after their batch, once the grace is over."""
 
@@ -41,6 +46,7 @@ class Server:
         self._http: Any = None
         self._receiver: Any = None
         self._thread: threading.Thread | None = None
+        self._quiet = ExitStack()
 
     # ------------------------------------------------------------------ start and stop
     def start(self, listening: socket.socket | None = None, tls: tuple[Path, Path] | None = None) -> None:
@@ -49,6 +55,7 @@ class Server:
         from apscheduler.schedulers.background import BackgroundScheduler
 
         log.attach(self.tell)
+        self._quiet.enter_context(quiet)
         if listening is not None:
             self._listen(listening, tls)
         self.executor.serve(tuple(CONCURRENCY), self._hands())
@@ -57,6 +64,7 @@ class Server:
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         )  # fmt: skip
         self._clock.add_job(self._beat, "interval", seconds=EVERY, id="beat", next_run_time=datetime.now(UTC))
+        self._clock.add_job(gc.collect, "interval", seconds=TIDY, id="tidy")
         self._clock.start()
 
     def _listen(self, listening: socket.socket, tls: tuple[Path, Path] | None) -> None:
@@ -93,6 +101,7 @@ class Server:
             self._until(lambda: self.executor.idle, PARKING)
         if self.executor.idle:
             self.executor.close()
+        self._quiet.close()
         self.tell("stopped", parked=self.work.parked, in_hand=self.executor.health()["in_hand"])
 
     def _hands(self) -> dict[str, int]:

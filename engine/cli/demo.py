@@ -32,7 +32,8 @@ def demo(context: Context, folder: Path) -> int:
         raise UsageError(
             Problem("X911", f"there is a workspace in {folder.name} already", None, "name another folder, or remove it")
         )
-    shutil.copytree(example_folder(), folder, dirs_exist_ok=True)
+    leave = shutil.ignore_patterns(".crosswalk")  # what was run in the example itself
+    shutil.copytree(example_folder(), folder, ignore=leave, dirs_exist_ok=True)
     context.folder = folder
     story = Story(context)
     for chapter in (story.night, story.deal, story.work, story.closed_project, story.invoice, story.cash):
@@ -60,4 +61,4 @@ Try next, in {folder.name}/:
        somebody changes a telephone: what would be written where, old → new
   3. edit mappings/netsuite/customer.yaml, then crosswalk plan clients --full
        every client that your change would touch, before anything is written
-Look around: crosswalk trace crm:{story.deal_id} · crosswalk explain crm:001000000000003AAA.phone · crosswalk validate · README.md""")
+Look around: crosswalk trace crm:{story.deal_id} · crosswalk explain crm:001000000000003AAA.phone · crosswalk validate""")

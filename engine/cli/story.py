@@ -75,7 +75,8 @@ class Story:
         deal = next(one for one in self.box.all("salesforce", "Opportunity") if one["Id"] == DEAL)
         self.deal_id = deal["Id"]
         closed = {"StageName": "Closed Won", "Amount": Decimal(48_000), "Billing_Method__c": "time_and_materials", "Legal_Entity__c": "UK",
-                  "Expected_Start__c": "2026-10-01", "AccountId": CLIENT, "CurrencyIsoCode": "GBP", "Name": "Ember Textiles — data platform"}  # fmt: skip
+                  "Expected_Start__c": "2026-10-01", "AccountId": CLIENT, "CurrencyIsoCode": "GBP",
+                  "Name": "Ember Textiles — data platform"}  # fmt: skip
         self.box.set("salesforce", "Opportunity", self.deal_id, closed)
         self.say(
             f"\n3. A deal closes in the CRM: {closed['Name']}, 48,000 GBP, time and materials. `crosswalk run quote-to-project`:"

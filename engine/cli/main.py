@@ -29,6 +29,7 @@ COMMANDS = {
     "serve": "engine.cli.serve", "schedule": "engine.cli.schedule",
     "exceptions": "engine.cli.exceptions",
     "links": "engine.cli.links", "trace": "engine.cli.records", "explain": "engine.cli.records",
+    "indicators": "engine.cli.indicators",
     "connectors": "engine.cli.care", "state": "engine.cli.care", "doctor": "engine.cli.care",
 }  # fmt: skip
 
@@ -170,6 +171,7 @@ SUMMARIES = {
     "links": "The crosswalk: find, add, import, remove, review.",
     "trace": "A record's journey across systems.",
     "explain": "Where a value came from.",
+    "indicators": "Business measures against their limits.",
     "connectors": "Connections: list, describe, check.",
     "state": "The state's database: upgrade, backup, prune.",
     "doctor": "Look the installation over.",

@@ -96,8 +96,12 @@ class Lowering:
         return f"({bound}.get({name!r}) if {give}.__class__ is dict else None)", inner
 
     def _subexpression(self, node: Node, cur: str, shape: Shape | None) -> Typed:
-        source, inner = self.lower(node["children"][0], cur, shape)
-        for child in node["children"][1:]:
+        first, *rest = node["children"]
+        if shape is not None and first["type"] == "not_expression":
+            raise self.fault("E213", "`!` takes only the name right behind it, so what follows its dot is always null",
+                             "put the path in brackets: !(project.contract)")  # fmt: skip
+        source, inner = self.lower(first, cur, shape)
+        for child in rest:
             source, inner = self.followed(source, inner)
             source, inner = self.chained(child, source, inner)
         return source, inner

@@ -154,19 +154,33 @@ def _source(document: Document, registry: Registry, describe: Describe | None, s
     mapping_document = registry.document("mapping", given.mapping, document.at("source", "mapping"))
     _same_entity(document, ("source", "mapping"), flow.entity, mapping_document)
     connection = registry.workspace.connection(given.connection, document.at("source", "connection"))
-    if given.partition is not None:
-        raise SpecError(Problem("E120", "reading in slices (`partition`) is not there yet", document.at("source", "partition"),
-                                "leave it out: the source is read in one go, and goes on where it was stopped"))  # fmt: skip
     if isinstance(mapping_document.model.onto, str):
         raise _onto_fault(document, ("source", "mapping"), mapping_document, "sends, and cannot be read through",
                           "inbound, write `onto: { from: …, ref: … }`")  # fmt: skip
     mapping = compile_inbound(mapping_document, registry, zone=connection.timezone)
     info = describe(given.connection, mapping.model.object or "") if describe and not connection.canonical else None
+    if given.partition is not None:
+        _sliced(document, given.partition.by, connection.canonical, info)
     where = None
     if given.where:
         where = compile_expression(given.where, document.at("source", "where"), shape=shape)
     modified = info.modified if info and given.incremental not in (False, "none") else None
     return SourcePlan(given.connection, connection.role, mapping, info, where, modified, connection.timezone)
+
+
+def _sliced(document: Document, by: str, canonical: bool, info: ObjectInfo | None) -> None:
+    """Raises SpecError E382 where the source cannot be read in slices of that field."""
+    at = document.at("source", "partition")
+    if canonical:
+        raise SpecError(Problem("E382", "the canonical store is read in one go", at, "leave `partition` out"))
+    if info is None:
+        return
+    if by not in info.slices:
+        able = f"it can by {', '.join(info.slices)}" if info.slices else "leave `partition` out: it is read in one go"
+        raise SpecError(Problem("E382", f"{info.name} cannot be read in slices of {by!r}", at, able))
+    if info.modified is not None and info.modified_type not in ("instant", "date"):
+        raise SpecError(Problem("E382", f"{info.name} counts its changes ({info.modified}), so nobody can tell what changed while "
+                                "its slices are read", at, "leave `partition` out, or say `incremental: none`"))  # fmt: skip
 
 
 def bind_target(

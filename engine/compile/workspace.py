@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from engine.compile.cycles import starts_itself
+from engine.compile.indicator import compile_indicator
 from engine.compile.mapping import compile_inbound, compile_outbound
 from engine.compile.process import compile_process
 from engine.compile.registry import Registry
@@ -65,8 +66,8 @@ def _check(problems: Problems, registry: Registry, document: Document) -> None:
         test = document.model
         name, what = (test.mapping, "mapping") if test.mapping else (test.flow, "flow")
         _try(problems, lambda: registry.document(what, name, document.at(what)))
-    elif kind == "indicator" and document.model.entity:
-        _try(problems, lambda: registry.shape(document.model.entity, document.at("entity")))
+    elif kind == "indicator":
+        _try(problems, lambda: compile_indicator(document, registry))
 
 
 def _schema(registry: Registry, document: Document) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from engine.run.chains import ask_followers
 from engine.run.inbox import drain
+from engine.run.indicators import judge, relevant
 from engine.run.process import advance
 from engine.run.runner import Result
 from engine.run.session import Options
@@ -134,6 +135,15 @@ def bring(work: Work, unit: Unit) -> None:
     _next(work, unit, due)
 
 
+def measure(work: Work, unit: Unit) -> None:
+    """Compute the indicators, and open or close the alerts of their limits."""
+    for value in judge(work.store, work.workspace, relevant(work.workspace)):
+        if value.error is not None:
+            work.tell("indicator failed", indicator=value.plan.name, code=value.error.code)
+    with work.store.begin("unit") as tx:
+        units.done(tx, unit)
+
+
 def _next(work: Work, unit: Unit, due: str | None) -> None:
     """The unit is over, or due again."""
     with work.store.begin("unit") as tx:
@@ -146,6 +156,7 @@ def _next(work: Work, unit: Unit, due: str | None) -> None:
 KINDS: dict[str, Callable[[Work, Sequence[Unit]], None]] = {
     "flow": _each(start_flow),
     "inbox": drain,
+    "measure": _each(measure),
     "process": _each(move_on),
     "relay": _each(bring),
     "resolve": _each(resolve),

@@ -155,7 +155,7 @@ class Server:
             self.scheduler.look(patient=True)
             self.sweeper.sweep()
         self.executor.serve(tuple(CONCURRENCY), self._hands())
-        while not stopping() and (not self.executor.idle or self._more()):
+        while not stopping() and not self._all_done():
             self.executor.dispatch()
             time.sleep(0.02)
         self.executor.stop_taking()
@@ -164,6 +164,11 @@ class Server:
         self.executor.close()
         self.leader.step_down()
         return self.work.results
+
+    def _all_done(self) -> bool:
+        """Whether nothing is in hand and nothing is due, and nothing was taken in hand between the two looks."""
+        begun = self.executor.begun
+        return self.executor.idle and not self._more() and self.executor.idle and self.executor.begun == begun
 
     def _more(self) -> bool:
         """Whether something is due now or in a moment."""

@@ -40,8 +40,10 @@ canonical = _table(
     Column("run", Id, nullable=False),
     Column("correlation", Name, comment="what it belongs together with others under; null: its own id"),
     Index("canonical_changed", "entity", "changed_at"),
+    Index("canonical_by_correlation", "correlation",
+          sqlite_where=text("correlation IS NOT NULL"), postgresql_where=text("correlation IS NOT NULL")),
     comment="latest canonical version of each record",
-)
+)  # fmt: skip
 matches = _table(
     "matches",
     Column("entity", Name, primary_key=True),
@@ -369,6 +371,17 @@ audit = _table(
     Column("detail", LargeBinary, nullable=False),
     Column("chain", LargeBinary(32), nullable=False, comment="SHA-256 over the row and the chain before it"),
     comment="append-only",
+)
+indicator_values = _table(
+    "indicator_values",
+    Column("indicator", Name, primary_key=True),
+    Column("at", Instant, primary_key=True),
+    Column("value", Id, comment="in the indicator's unit, exact"),
+    Column("count", Integer, nullable=False),
+    Column("amount", LargeBinary, nullable=False, comment="currency → amount at risk"),
+    Column("over", Integer, nullable=False, comment="1: on the wrong side of its limit"),
+    comment="what the business indicators were",
+    in_key=True,
 )
 facts = _table(
     "facts",

@@ -39,6 +39,7 @@ WRONG: dict[str, dict[str, str]] = {
     "E210": {"flows/f.yaml": FLOW + "checks:\n  - { name: c, that: \"statuss == 'open'\" }\n"},
     "E211": {"flows/f.yaml": FLOW + "checks:\n  - { name: c, that: \"hours == 'x'\" }\n"},
     "E212": {"flows/f.yaml": FLOW + "checks:\n  - { name: c, that: \"status == 'opn'\" }\n"},
+    "E213": {"flows/f.yaml": FLOW + "checks:\n  - { name: c, that: \"!boss.name\" }\n"},
     "E250": {"mappings/files/m.yaml": MAPPING + 'inbound:\n  name: { template: "{{ a" }\n'},
     "E251": {"flows/f.yaml": FLOW + 'checks:\n  - { name: c, that: name, otherwise: "{{ nme }}" }\n'},
     "E252": {"mappings/files/m.yaml": MAPPING + 'inbound:\n  name: { template: "{{ a.__class__ }}" }\n'},
@@ -59,6 +60,7 @@ WRONG: dict[str, dict[str, str]] = {
     "E356": {"schemas/s.yaml": SCHEMA + "properties: { name: { type: string, x-owner: crm } }\n",
              "mappings/files/m.yaml": MAPPING.replace("good", "s") + "fields: { name: a }\n",
              "flows/f.yaml": FLOW.replace("good", "s").replace("files/s", "files/m")},
+    "E380": {"indicators/i.yaml": "indicator: i\nentity: good\nlimit: 3d\n"},
 }  # fmt: skip
 
 

@@ -105,6 +105,7 @@ CODES: dict[str, str] = {
     "E356": "no connection has a role that owns fields",
     "E357": "an `onto` mapping is used the other way",
     "E358": "two connections share a webhook's path",
+    "E359": "a connection takes no webhooks",
     "E365": "`x-correlates` names what is no reference",
     "E366": "a process starts itself",
     "E367": "a step takes a record of another entity",

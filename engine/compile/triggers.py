@@ -18,6 +18,8 @@ from engine.spec.workspace import Workspace
 
 def circles(document: Document, workspace: Workspace) -> Iterator[Problem]:
     """The triggers of a flow by which its own end starts it again, through `after` and the events that targets emit."""
+    if not any(trigger.after or trigger.event for trigger in document.model.trigger):
+        return
     known = {
         name: found for name in workspace.names("flow", own=True) if (found := _model(workspace, name)) is not None
     }

@@ -128,7 +128,7 @@ def _references(model: Any) -> Iterator[tuple[tuple[Any, ...], str]]:
 
 def _flow(problems: Problems, registry: Registry, document: Document) -> None:
     flow, workspace = document.model, registry.workspace
-    known = workspace.names("flow")
+    known = workspace.names("flow") if any(trigger.after for trigger in flow.trigger) else []
     for number, trigger in enumerate(flow.trigger):
         if trigger.after is not None and trigger.after not in known:
             problems.extend([unknown_name("flow", trigger.after, known, document.at("trigger", number, "after"))])

@@ -60,7 +60,7 @@ class Sweeper:
         for flow in ticks.open_flows(tx):
             if flow not in asked:
                 units.put(tx, "flow", flow, lane=self._lane(flow), payload={"trigger": "schedule"})
-        if self._time_for("indicators", INDICATORS) and relevant(self.work.workspace):
+        if self._time_for("indicators", INDICATORS) and relevant(tx, self.work.workspace):
             units.put(tx, "measure", "indicators", lane="bulk")
         if self._time_for("left behind", MINUTE):
             left = inbox.left_behind(tx, instant(now - LEFT))

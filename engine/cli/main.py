@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from engine.state.store import Store
 
 COMMANDS = {
-    "demo": "engine.cli.demo", "sandbox": "engine.cli.demo",
+    "demo": "engine.cli.demo", "sandbox": "engine.cli.fakes",
     "init": "engine.cli.author", "new": "engine.cli.author", "validate": "engine.cli.author", "show": "engine.cli.author",
     "schema": "engine.cli.author", "mapping": "engine.cli.preview", "test": "engine.cli.preview",
     "plan": "engine.cli.operate", "run": "engine.cli.operate", "runs": "engine.cli.runs",

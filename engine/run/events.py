@@ -23,6 +23,8 @@ from engine.state.store import Tx
 LANE = "webhook"
 """The lane of relay units: events are waited for."""
 
+LONGEST = 200
+"""Characters that a name of a stranger's may have here; what is longer is cut, or is not said."""
 _VERSION = re.compile(r"\.v[0-9]+$")
 
 
@@ -149,9 +151,10 @@ def event_from(told: CloudEvent) -> Event:
     """Somebody else's event as ours: what it is about is its subject, and the kind of it the first word of its type."""
     data = told.data if isinstance(told.data, dict) else {} if told.data is None else {"data": told.data}
     entity = told.type.split(".", 1)[0]
-    return Event(
-        told.type, entity[:200], (told.subject or "")[:500], data, told.correlation, told.source[:200], id=told.id
-    )
+    subject = (told.subject or "")[:500]
+    belongs = told.correlation if len(told.correlation or "") <= LONGEST else None
+    key = digest_bytes(f"{entity}:{told.subject}".encode()).hex()
+    return Event(told.type, entity[:LONGEST], subject, data, belongs, told.source[:LONGEST], key, told.id)
 
 
 def _row(one: Event, source: str, wanted: tuple[tuple[str, str], ...]) -> outbox.Fresh:

@@ -77,7 +77,10 @@ def joined(standing: Any, asked: Any) -> Any:
     together = list(dict.fromkeys([*standing["records"], *more]))
     if len(together) > RECORDS:
         return {name: value for name, value in standing.items() if name != "records"}
-    return {**standing, "records": together}
+    both = {**standing, "records": together}
+    if standing.get("correlation") != asked.get("correlation"):  # they belong to several
+        both.pop("correlation", None)
+    return both
 
 
 def put_many(tx: Tx, kind: str, keys: Iterable[str], *, lane: str, due: str) -> None:

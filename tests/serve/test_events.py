@@ -78,6 +78,18 @@ def test_what_is_no_event_or_bears_no_token_is_refused_in_silence(
     assert "let-me-in" not in served.said.getvalue()
 
 
+def test_words_of_strangers_that_no_column_takes_do_no_harm(both: Served) -> None:
+    opened(both).put("people", [person("1")])
+    both.run("teams")
+    long = CloudEvent(
+        "e" * 900, "//hr/" + "s" * 900, HIRED.type, "k" * 900, data={}, extensions={"correlationid": "c" * 900}
+    )
+    assert post(both, structured(long))[0] == 202
+    both.once()
+    assert both.rows("SELECT state FROM inbox") == [("done",)]
+    assert len(both.runs("people")) == 1
+
+
 def test_a_sender_may_ask_whether_it_may_send(served: Served) -> None:
     call = Caller(opened(served)).call
     status, headers, _ = asyncio.run(call(b"", "/events", {"webhook-request-origin": "hr.example"}, method="OPTIONS"))

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from engine.run.chains import ask_followers
+from engine.run.events import Routes, arrived, event_from
 from engine.run.runner import Result
 from engine.run.session import Options
 from engine.run.work import Work
+from engine.sdk.cloudevents import STRUCTURED, parse
 from engine.sdk.errors import CrosswalkError, Problem, SpecError, UsageError
 from engine.sdk.record import Record, decode_json
 from engine.spec.workspace import Workspace
@@ -171,6 +173,7 @@ def _settle(work: Work, held: Sequence[Unit], rows: list[Row], plan: Plan, probl
             units.put(tx, "flow", name, lane=lane, payload={"trigger": "webhook"})
         for name in wrote:
             ask_followers(tx, work.workspace, name)
+        _heard(work, tx, rows)
         inbox.settle(tx, [(row.seq, *_state_of(plan.left.get(row.seq, {}))) for row in rows])
         left: dict[str, dict[str, str]] = {}
         for row in rows:
@@ -179,6 +182,17 @@ def _settle(work: Work, held: Sequence[Unit], rows: list[Row], plan: Plan, probl
         units.done_all(tx, over)
         for unit in sorted((one for one in held if one not in over), key=lambda each: each.key):
             _end(work, tx, unit, left[unit.key], problems)
+
+
+def _heard(work: Work, tx: Tx, rows: list[Row]) -> None:
+    """Events of others start flows and are heard by processes, by their type; those that nobody wants are done."""
+    typed = [row for row in rows if row.type is not None and row.body is not None and row.flows is None]
+    if not typed:
+        return
+    routes = Routes.of(work.workspace)
+    for row in typed:
+        for event in parse({"content-type": STRUCTURED}, row.body or b""):
+            arrived(tx, routes, event_from(event))
 
 
 def _state_of(left: dict[str, str]) -> tuple[str, tuple[str, ...] | None]:

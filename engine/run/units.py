@@ -5,13 +5,13 @@ notes what was done, so that a worker that dies leaves either all of it or nothi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from typing import Any
 
 from engine.run.chains import ask_followers
 from engine.run.inbox import drain
 from engine.run.indicators import judge, relevant
 from engine.run.process import advance
+from engine.run.relay import relayed
 from engine.run.runner import Result
 from engine.run.session import Options
 from engine.run.work import Work
@@ -131,7 +131,9 @@ def move_on(work: Work, unit: Unit) -> None:
 
 def bring(work: Work, unit: Unit) -> None:
     """Bring events of the outbox to one destination."""
-    _, due = import_module("engine.run.relay").relayed(work.workspace, work.store, unit.key)
+    sent, due = relayed(work.workspace, work.store, unit.key)
+    if sent:
+        work.tell("events sent", destination=unit.key, events=sent)
     _next(work, unit, due)
 
 

@@ -18,7 +18,7 @@ CROSSWALK = str(Path(sys.executable).parent / "crosswalk")
 
 
 def demo(command: list[str], folder: Path) -> dict[str, Any]:
-    done = subprocess.run([*command, "demo", "d", "--json"], cwd=folder, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*command, "demo", "d", "--json"], cwd=folder, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr
     found: dict[str, Any] = json.loads(done.stdout)["demo"]
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import string
 import threading
@@ -179,6 +180,7 @@ class Store:
             parsed = parsed.set(database=str(path))
         if parsed.drivername == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg")
+            logging.getLogger("psycopg").setLevel(logging.ERROR)  # it warns of each row that `tried` finds there already
         try:
             engine = create_engine(
                 parsed, hide_parameters=True, poolclass=QueuePool, pool_size=8, max_overflow=32, pool_use_lifo=True

@@ -164,7 +164,7 @@ SUMMARIES = {
     "run": "Run flows.",
     "runs": "Runs: list, show, cancel, resume.",
     "exceptions": "Records that need a person: list, show, assign, tag, note, edit, replay, try, discard.",
-    "links": "The crosswalk: find, add, import, remove, review.",
+    "links": "The crosswalk: find, add, import, remove, review, merge, split, remap.",
     "trace": "A record's journey across systems.",
     "explain": "Where a value came from.",
     "connectors": "Connections: list, describe, check.",

@@ -10,7 +10,8 @@ LINE = ("lease", "pin", "resolve", "T1", "T2", "finish", "release")
 BESIDE = ("renew", "budget", "job", "scan", "careful")
 """Commits beside the line: of the thread that holds the lease, of whoever calls a system, opens a job."""
 COMMANDS = (
-    "seed", "links add", "links remove", "links import", "links review", "cancel", "approve", "note", "replay",
+    "seed", "links add", "links remove", "links import", "links review", "links merge",
+    "links split", "links remap", "cancel", "approve", "note", "replay",
     "discard", "assign", "tag", "edit", "supersede", "prune", "prune reads", "age", "alerts",
 )  # fmt: skip
 """Commits of commands: each is one transaction of its own."""

@@ -180,7 +180,6 @@ class Store:
             parsed = parsed.set(database=str(path))
         if parsed.drivername == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg")
-            logging.getLogger("psycopg").setLevel(logging.ERROR)  # it warns of each row that `tried` finds there already
         try:
             engine = create_engine(
                 parsed, hide_parameters=True, poolclass=QueuePool, pool_size=8, max_overflow=32, pool_use_lifo=True
@@ -190,6 +189,10 @@ class Store:
             raise StateError(Problem("S701", f"no driver for {parsed.drivername} is installed", None, hint)) from None
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _sqlite_settings)
+        else:
+            logging.getLogger("psycopg").setLevel(
+                logging.ERROR
+            )  # it warns of each row that `tried` finds there already
         store = cls(engine, shown)
         try:
             if not migrate_later:

@@ -34,6 +34,7 @@ bench: $(BIN)/crosswalk
 	$(BIN)/python tests/bench/peers.py
 	$(BIN)/python tests/bench/writes.py
 	$(BIN)/python tests/bench/journal.py
+	$(BIN)/python tests/bench/serve.py
 
 clean:
 	rm -rf $(VENV) crosswalk-demo dist build

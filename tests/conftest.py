@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
+from engine.state.store import Store
+
 PORTS = {"postgresql": 5432, "mariadb": 3306}
 Make = Callable[..., Path]
 
@@ -90,3 +92,17 @@ def quick_runs() -> Iterator[None]:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """One process more than there are cores: a good part of the tests' time is waiting."""
     return (os.cpu_count() or 1) + 1
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def address(request: pytest.FixtureRequest) -> str:
+    """The URL of a state, on each database that may keep one."""
+    return "sqlite:///state.db" if request.param == "sqlite" else str(request.getfixturevalue("postgres"))
+
+
+@pytest.fixture
+def store(address: str, tmp_path: Path) -> Iterator[Store]:
+    """A state on each of them."""
+    opened = Store.open(address, tmp_path)
+    yield opened
+    opened.close()

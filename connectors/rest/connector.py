@@ -172,7 +172,7 @@ class RestConnector(Connector[RestConfig]):
             key_life=spec.idempotency.life.total_seconds() if spec.idempotency else 0.0,
             marker=spec.marker.field if spec.marker else None,
             matches=tuple(spec.find.by) if spec.find and spec.find.by else None,
-            tombstones=spec.deletes.kind != "none", max_batch=max(batches) if batches else 200,
+            tombstones=spec.deletes.kind != "none", slices=tuple(spec.slices), max_batch=max(batches) if batches else 200,
             per_call={kind: one.size for kind, one in spec.batch.items()},
         )  # fmt: skip
 

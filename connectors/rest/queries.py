@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from connectors.rest import slices
 from engine.sdk.connector import Read
 from engine.sdk.manifest import ObjectSpec
 from engine.sdk.manifest_requests import Query
@@ -43,6 +44,7 @@ def soql(query: Query, spec: ObjectSpec, fields: Sequence[str], request: Read | 
             tests.append(f"{modified} >= {soql_instant(request.since)}")
         if request.until is not None:
             tests.append(f"{modified} < {soql_instant(request.until)}")
+    tests += slices.tests(query, spec, request.slice if request else None)
     if request is not None and request.keys is not None:
         tests.append(f"{spec.key[0]} IN ({', '.join(map(soql_literal, request.keys))})")
     for name, value in (by or {}).items():
@@ -87,6 +89,8 @@ def suiteql(
             tests.append(f"{stamp} {sign} TO_TIMESTAMP(?, 'YYYY-MM-DD HH24:MI:SS')")
             moment = datetime.fromisoformat(bound.replace("Z", "+00:00"))
             params.append(moment.astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M:%S"))
+    more, values = slices.binds(query, spec, request.slice if request else None)
+    tests, params = tests + more, params + values
     if request is not None and request.keys is not None:
         tests.append(f"id IN ({', '.join('?' * len(request.keys))})")
         params += list(request.keys)
@@ -139,6 +143,7 @@ def odata(
         for at, sign in ((request.since, "ge"), (request.until, "lt")):
             if at is not None:
                 tests.append(f"{modified.field} {sign} {odata_bound(at, modified.type, version)}")
+    tests += slices.tests(query, spec, request.slice if request else None)
     if request is not None and request.keys is not None:
         tests.append(f"({' or '.join(f'{spec.key[0]} eq {odata_literal(key, version)}' for key in request.keys)})")
     tests += [

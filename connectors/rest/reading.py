@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from connectors.rest import slices
 from connectors.rest.deletes import deleted
 from connectors.rest.forms import forms_of, read_forms
 from connectors.rest.paging import Listing, Start
@@ -45,6 +46,8 @@ class Reader:
             raise self.trouble("config", "C532", "cannot be read", "see `connectors describe`")
         if request.keys is not None and read.query is None and read.keys is None and self.spec.detail is not None:
             yield Batch(list(self._details([{self.spec.key[0]: key} for key in request.keys], request)))
+            return
+        if read.query is None and slices.params(self.spec, request.slice) is None:
             return
         for records in self._pages(read, request):
             found = (
@@ -92,6 +95,7 @@ class Reader:
         for at, how in ((request.since, read.since), (request.until, read.until)):
             if at is not None and how is not None and how.param is not None:
                 params[how.param] = bound(at, how.format)
+        params.update(slices.params(self.spec, request.slice) or {})
         if request.keys is not None and read.keys is not None:
             params[read.keys["param"]] = read.keys.get("join", ",").join(request.keys)
         if read.fields is not None and request.fields:

@@ -118,6 +118,7 @@ class SqlConnector(Connector[SqlConfig]):
             late=0,
             index=0,
             marker=source.settings.marker,
+            slices=tuple(name for name, held in source.kinds.items() if held in ("date", "datetime")),
             max_batch=2000,
         )
 

@@ -14,7 +14,7 @@ from sqlalchemy.types import NullType
 
 from connectors.sql.tables import Source
 from connectors.sql.values import Unfit
-from engine.sdk.connector import Batch, Read
+from engine.sdk.connector import Batch, Read, Slice
 from engine.sdk.instants import Window, order_text
 from engine.sdk.record import Fields, Record, canonical_json, digest_bytes
 
@@ -64,6 +64,8 @@ class Reader:
             return
         source, record = self.source, self._recorder()
         base = select(source.table).where(*[self._equal(name, value) for name, value in request.query.items()])
+        if request.slice is not None:
+            base = base.where(*self._part(request.slice))
         empty = [source.column(name).is_(None) for name in source.key if source.nullable(name)]
         if empty:
             yield from self._keyless(base.where(or_(*empty)))
@@ -142,6 +144,21 @@ class Reader:
             test = column >= bound(written) if low else column <= bound(written) if loose else column < bound(written)
             bounds.append(test if told or write.dialect != "sqlite" else or_(test, not_(column.op("GLOB")(ISO_DAY))))
         return bounds, told
+
+    def _part(self, part: Slice) -> list[Any]:
+        """Conditions of a slice. Where a column may tell instants otherwise than we do, slices overlap by a day."""
+        source, column, kind = self.source, self.source.column(part.field), self.source.kinds[part.field]
+        if part.low is None and part.high is None:
+            return [column.is_(None)]
+        told = kind == "date" or self._told(part.field)
+        tests = []
+        for edge, low in ((part.low, True), (part.high, False)):
+            if edge is None:
+                continue
+            day = edge if told else _shifted(edge, -1 if low else 1) or edge
+            written = bound(source.writers[part.field](day if kind == "date" else f"{day}T00:00:00Z"))
+            tests.append(column >= written if low else column < written)
+        return tests
 
     def _told(self, name: str) -> bool:
         """True where the column orders instants: kept as such, and no hour comes twice."""

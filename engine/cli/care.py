@@ -137,7 +137,7 @@ def prune(context: Context) -> None:
     retention = context.workspace.settings.retention
     keep = {
         name: span
-        for name in ("exceptions", "inputs", "operations", "history")
+        for name in ("exceptions", "inputs", "operations", "history", "inbox")
         if (span := getattr(retention, name)) is not None
     }
     removed = remove(context.store, keep)
@@ -153,12 +153,14 @@ def doctor(context: Context) -> int:
     """Look the installation over: documents, state, runs that died, exceptions that wait."""
     from engine.cli.runs import open_alerts
     from engine.compile.workspace import problems_of
+    from engine.state import ticks, units
     from engine.state.care import sizes
 
     problems = problems_of(context.workspace)
     counts = sizes(context.store)
     with context.store.read() as tx:
         died = tx.rows("SELECT id FROM runs WHERE state = 'running'")
+        given_up, rests = units.given_up(tx), ticks.paused(tx)
         doubt = tx.rows("SELECT op_key FROM operations WHERE state IN ('sent', 'in_doubt')")
     checks = [
         {"ok": not problems, "what": f"{len(problems)} faults in documents" if problems else "documents are sound"},
@@ -169,6 +171,11 @@ def doctor(context: Context) -> int:
         {"ok": True, "what": f"{counts['exceptions']:,} exceptions in all"},
         {"ok": not doubt, "what": f"{len(doubt)} writes without a known outcome"},
         {"ok": True, "what": f"{len(died)} runs are going on"},
+        *({"ok": False, "what": f"given up: {kind} {key}: {why}"} for kind, key, why in given_up),
+        *(
+            {"ok": True, "what": f"{one.flow} is paused since {one.since[:19]}Z by {one.person}: {one.because}"}
+            for one in rests.values()
+        ),
         *(
             {
                 "ok": False,
@@ -181,7 +188,7 @@ def doctor(context: Context) -> int:
 
     def text() -> None:
         for one in checks:
-            click.echo(f"{'ok  ' if one['ok'] else 'LOOK'} {one['what']}")
+            click.echo(printable(f"{'ok  ' if one['ok'] else 'LOOK'} {one['what']}"))
 
     context.answer({"checks": checks}, text)
     return 0 if all(one["ok"] for one in checks) else 1

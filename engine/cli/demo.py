@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -11,35 +12,25 @@ import click
 from engine.cli.main import Context, common, pass_context
 from engine.cli.operate import options_of, show_plans, show_runs
 from engine.sdk.errors import Problem, UsageError, unknown_name
+from engine.sdk.library import library_folder
 from engine.sdk.record import Fields, decode_json
 
-FLOWS = (
-    "legal-entities", "legal-entity-choices", "sellers", "clients", "contacts", "contracts", "labour-categories", "resources-to-erp",
-    "projects-to-erp", "project-facts", "tasks", "time-to-erp", "expenses-to-erp", "invoices-to-psa", "invoice-status-to-crm",
-)  # fmt: skip
-WORKSPACE = """crosswalk: 1
-name: demo
-# The three systems are the bundled sandboxes. Swap the addresses and credentials for your own, and the same flows run.
-connections:
-  crm:
-    connector: salesforce
-    url: "${sandbox:salesforce}"
-    auth: { kind: oauth2_client_credentials, client_id: "${sandbox:salesforce.client_id}", client_secret: "${sandbox:salesforce.client_secret}" }
-  psa:
-    connector: kantata
-    url: "${sandbox:kantata}"
-    auth: { kind: bearer, token: "${sandbox:kantata.token}" }
-  erp:
-    connector: netsuite
-    url: "${sandbox:netsuite}"
-    account: "${sandbox:netsuite.account}"
-    auth:
-      kind: oauth1_tba
-      consumer_key: "${sandbox:netsuite.consumer_key}"
-      consumer_secret: "${sandbox:netsuite.consumer_secret}"
-      token: "${sandbox:netsuite.token}"
-      token_secret: "${sandbox:netsuite.token_secret}"
-"""
+CHAPTERS = {
+    "reference data": (
+        "legal-entities", "legal-entity-choices", "accounting-periods", "exchange-rates", "cost-centres", "practices", "locations",
+        "services", "tax-codes", "vendors", "labour-categories", "rate-cards", "rate-card-versions",
+    ),
+    "people and clients": ("sellers", "clients", "contacts", "resources-to-erp", "people", "invitations"),
+    "contracts and projects": ("contracts", "projects-to-erp", "project-facts", "tasks", "milestones",
+                               "contract-terms", "change-requests"),
+    "work done": ("time-to-erp", "expenses-to-erp", "usage", "vendor-bills"),
+    "billing": (
+        "billing-time", "billing-expenses", "billing-milestones", "milestone-billing", "billing-schedules", "billing-usage", "billing-changes",
+        "billing-pass-through", "intercompany", "billing-to-invoices", "invoices-to-psa", "invoice-status-to-crm",
+    ),
+    "cash and books": ("payments", "payments-to-psa", "credit-status", "journals-to-erp", "revenue-schedules", "period-close"),
+}  # fmt: skip
+FLOWS = tuple(flow for flows in CHAPTERS.values() for flow in flows)
 
 
 @click.command()
@@ -58,7 +49,7 @@ def demo(context: Context, folder: Path) -> int:
         raise UsageError(
             Problem("X911", f"there is a workspace in {folder.name} already", None, "name another folder, or remove it")
         )
-    _make(folder)
+    shutil.copytree(example_folder(), folder, dirs_exist_ok=True)
     context.folder = folder
     runner, told = context.runner(), {}
     said = (lambda text: None) if context.json else click.echo
@@ -94,17 +85,9 @@ def demo(context: Context, folder: Path) -> int:
     return 0 if good else 1
 
 
-def _make(folder: Path) -> None:
-    """The workspace: its settings, and one mapping of its own that extends the library's, to change."""
-    for name in ("flows", "mappings/netsuite", "schemas", "tests"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    (folder / "crosswalk.yaml").write_text(WORKSPACE, "utf-8")
-    (folder / ".gitignore").write_text(".crosswalk/\n", "utf-8")
-    (folder / "mappings/netsuite/customer.yaml").write_text(
-        "# Starts from the library's mapping. Change it: every key here is laid over the other's.\n"
-        'mapping: netsuite/customer\nextends: netsuite/customer\noutbound:\n  comments: { template: "Client {{ number }}" }\n',
-        "utf-8",
-    )
+def example_folder() -> Path:
+    """The workspace that the demo copies: examples/quote_to_cash."""
+    return library_folder() / "examples/quote_to_cash"
 
 
 def _next_steps(folder: Path) -> None:

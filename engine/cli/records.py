@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from engine.cli.answer import inline, plain, printable
+from engine.cli.life import life, show_life
 from engine.cli.main import Context, common, pass_context
 from engine.cli.masks import MASK, sensitive
 from engine.sdk.errors import Problem, UsageError
@@ -45,7 +46,8 @@ def link_told(one: state.Link) -> Fields:
 @common
 @pass_context
 def trace(context: Context, record: str) -> None:
-    """A record's journey: where it is linked, what each target got, its lifecycle, its writes and exceptions."""
+    """A record's journey: where it is in its life and what belongs to it, where it is linked, what each target got, its
+    history, writes and exceptions."""
     with context.store.read() as tx:
         entity, id = record_id(context, tx, record)
         stored = canonical.get(tx, entity, [id]).get(id)
@@ -54,6 +56,7 @@ def trace(context: Context, record: str) -> None:
             "entity": entity,
             "version": stored.version if stored else None,
             "deleted": stored.deleted if stored else None,
+            **life(context, tx, entity, id, decode_json(stored.data) if stored else {}),
             "links": [link_told(one) for one in state.of_record(tx, id)],
             "deliveries": [
                 {"connection": connection, "object": object, "mapping": mapping, "part": row.part or None,
@@ -87,6 +90,7 @@ def _show_trace(told: Fields) -> None:
     """Where it is and what each target has, then everything that happened to it in order of time."""
     state = "deleted" if told["deleted"] else f"version {told['version']}" if told["version"] else "not stored yet"
     click.echo(f"{told['entity']} {told['record']} ({state})")
+    show_life(told)
     sent = {(one["connection"], one["object"], one["native_id"]): one for one in told["deliveries"]}
     for one in told["links"]:
         delivery = sent.get((one["connection"], one["object"], one["native_id"]))

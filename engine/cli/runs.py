@@ -166,7 +166,7 @@ def resume(context: Context, run: str, approve: bool) -> int:
         )
     asked = found.options
     given: dict[str, Any] = {"full": bool(asked.get("full")), "limit": asked.get("limit"), "since": asked.get("since"),
-                             "until": asked.get("until"), "records": tuple(asked.get("records") or ()),
+                             "until": asked.get("until"), "records": tuple(asked.get("records") or ()), "gone": frozenset(asked.get("gone") or ()),
                              "approved": {name: Decimal(share) for name, share in (asked.get("approved") or {}).items()}}  # fmt: skip
     if found.state == "held":
         if not approve:

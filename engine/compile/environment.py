@@ -20,8 +20,8 @@ class Env(Protocol):
     def follow(self, entities: tuple[str, ...], key: JSON) -> Fields | None:
         """The canonical record with that id; None where there is none."""
 
-    def lookup(self, table: str, key: JSON, give: str | None) -> JSON:
-        """A column of a table's row; None where there is none."""
+    def lookup(self, table: str, key: JSON, give: str | None, at: str | None = None) -> JSON:
+        """A column of a table's row, of dated ones that of the day `at`; None where there is none."""
 
     def convert(self, money: Fields, currency: str, day: str | None) -> Fields:
         """Money in another currency. Raises FunctionFault where no rate is known."""
@@ -47,11 +47,11 @@ class StaticEnv:
                 return found
         return None
 
-    def lookup(self, table: str, key: JSON, give: str | None) -> JSON:
+    def lookup(self, table: str, key: JSON, give: str | None, at: str | None = None) -> JSON:
         index = self.tables.get(table)
         if index is None:
             raise FunctionFault(f"lookup() names {table!r}, which is not a table here")
-        return index.find(key, give)
+        return index.find(key, give, at)
 
     def convert(self, money: Fields, currency: str, day: str | None) -> Fields:
         raise FunctionFault(f"no rate from {money['currency']} to {currency} is known here")

@@ -40,6 +40,8 @@ class Expression:
     functions: frozenset[str]
     follows: bool
     evaluate: Callable[[JSON, Any], JSON] = field(compare=False)
+    gives: Shape | None = field(default=None, compare=False)
+    """The shape of its value, where the record's is known."""
 
 
 class _Lexer(lexer.Lexer):  # type: ignore[misc]
@@ -108,7 +110,7 @@ def compile_expression(
     """
     node = parse(text, at)
     unit = Unit(functions=functions)
-    source = lower(node, "rec", unit, at=at, shape=shape)
+    source, gives = Lowering(unit, at, shape).lower(node, "rec", shape)
     scope = dict(unit.namespace)
     call = eval(compile(f"lambda rec, env=None: {source}", f"<{text[:60]}>", "eval"), scope)  # noqa: S307 - our own source; texts enter as constants only
     if "root" in unit.called and not element:
@@ -119,7 +121,9 @@ def compile_expression(
             return inner(rec, env)
 
     unit.reads |= reads_of(node)
-    return Expression(text, at, frozenset(unit.reads), plain_path(node), frozenset(unit.called), unit.follows, call)
+    return Expression(
+        text, at, frozenset(unit.reads), plain_path(node), frozenset(unit.called), unit.follows, call, gives
+    )
 
 
 def plain_path(text: str | Node) -> Path | None:

@@ -96,8 +96,12 @@ class Lowering:
         return f"({bound}.get({name!r}) if {give}.__class__ is dict else None)", inner
 
     def _subexpression(self, node: Node, cur: str, shape: Shape | None) -> Typed:
-        source, inner = self.lower(node["children"][0], cur, shape)
-        for child in node["children"][1:]:
+        first, *rest = node["children"]
+        if shape is not None and first["type"] == "not_expression":
+            raise self.fault("E213", "`!` takes only the name right behind it, so what follows its dot is always null",
+                             "put the path in brackets: !(project.contract)")  # fmt: skip
+        source, inner = self.lower(first, cur, shape)
+        for child in rest:
             source, inner = self.followed(source, inner)
             source, inner = self.chained(child, source, inner)
         return source, inner
@@ -241,6 +245,8 @@ class Lowering:
         if function.env:
             sources.insert(0, "env")
         result = arguments[0][1] if function.keeps_shape and arguments else None
+        if name == "if_else":  # a reference, or nothing, is still a reference
+            result = next((kind for _, kind in arguments[1:] if kind is not None and kind.ref), None)
         return f"{self.unit.constant(function.call)}({', '.join(sources)})", result
 
 

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from engine.compile.body import plain_names
 from engine.compile.expression import Expression, compile_expression
 from engine.compile.inbound import Inbound
 from engine.compile.outbound import Outbound
 from engine.compile.registry import Registry
 from engine.compile.rules import Fault, Generated, LinkSlot, RefSlot, RuleInfo, problem_of
+from engine.compile.shape import Shape
 from engine.sdk.connector import ObjectInfo
 from engine.sdk.errors import ExceptionClass, Problem
 from engine.sdk.record import JSON, Fields
@@ -115,6 +117,8 @@ class CompiledMapping:
     reads: tuple[str, ...] = ()
     deactivate: dict[str, JSON] = field(default_factory=dict)
     uses_clock: bool = False
+    follows: bool = False
+    """Between entities: it reads records that its own refers to."""
 
     @property
     def per(self) -> str | None:
@@ -125,20 +129,15 @@ class CompiledMapping:
 def compile_inbound(document: Document, registry: Registry, *, zone: str = "UTC") -> CompiledMapping:
     """Compile the system → canonical direction. Raises SpecError with every fault."""
     model: Mapping = document.model
-    body = Inbound(document, tables=registry.table, functions=registry.functions, zone=zone)
+    group, sums = _grouping(document, registry)
+    known = registry.shape(model.of, document.at("of")) if model.of is not None else None
+    if known is not None and group:
+        known = _group_shape(known, group, sums)
+    inner = _element(known, model.each) if model.each else known
+    body = Inbound(document, tables=registry.table, functions=registry.functions, zone=zone, shape=inner)
     direction = Direction(body.generate(), body.rules, body.slots)
-    compiled = CompiledMapping(document.name, document, model, direction, None)
-    _conditions(compiled, document)
-    if model.of is not None and model.group:
-        shape = registry.shape(model.of, document.at("of"))
-        compiled.group = tuple(
-            compile_expression(text, document.at("group", number), shape=shape)
-            for number, text in enumerate(model.group)
-        )
-        compiled.sums = {
-            name: compile_expression(text, document.at("sum", name), shape=shape)
-            for name, text in (model.sum or {}).items()
-        }
+    compiled = CompiledMapping(document.name, document, model, direction, None, group=group, sums=sums)
+    _conditions(compiled, document, known)
     reads = set(body.paths)
     if isinstance(model.onto, Onto):
         reads.add(model.onto.from_)
@@ -147,7 +146,41 @@ def compile_inbound(document: Document, registry: Registry, *, zone: str = "UTC"
             reads |= {".".join(path) for path in expression.reads}
     compiled.reads = tuple(sorted(one for one in reads if one))
     compiled.uses_clock = "now" in body.unit.called
+    where = compiled.where
+    compiled.follows = model.of is not None and (body.unit.follows or (where is not None and where.follows))
     return compiled
+
+
+def _grouping(document: Document, registry: Registry) -> tuple[tuple[Expression, ...], dict[str, Expression]]:
+    """`group` and `sum` of a mapping between entities, over the records that it reads."""
+    model: Mapping = document.model
+    if model.of is None or not model.group:
+        return (), {}
+    shape = registry.shape(model.of, document.at("of"))
+    group = tuple(
+        compile_expression(text, document.at("group", number), shape=shape) for number, text in enumerate(model.group)
+    )
+    sums = {
+        name: compile_expression(text, document.at("sum", name), shape=shape)
+        for name, text in (model.sum or {}).items()
+    }
+    return group, sums
+
+
+def _group_shape(shape: Shape, group: tuple[Expression, ...], sums: Table[str, Expression]) -> Shape:
+    """What a group's record holds: its values, of which references can be followed, its totals and `members`."""
+    refs = {one.text: one.gives.ref for one in group if one.gives is not None and one.gives.ref}
+    fields = {one.text: {"x-ref": list(refs[one.text])} if one.text in refs else {} for one in group}
+    properties = {**fields, **{name: {} for name in sums}, "members": {"type": "integer"}}
+    schema = {"type": "object", "properties": properties, "additionalProperties": False}
+    return Shape.of_entity(schema, shape.bundle, "the group")
+
+
+def _element(shape: Shape | None, each: str) -> Shape | None:
+    """The shape of a list's elements, where `each` is a plain path of fields of the record itself."""
+    for name in plain_names(each) or ("",):
+        shape = shape.child(name) if shape is not None and name and not shape.ref else None
+    return shape.element() if shape is not None else None
 
 
 def compile_outbound(
@@ -182,10 +215,10 @@ def compile_outbound(
     return compiled
 
 
-def _conditions(compiled: CompiledMapping, document: Document) -> None:
+def _conditions(compiled: CompiledMapping, document: Document, shape: Shape | None = None) -> None:
     model = compiled.model
     if model.where:
-        compiled.where = compile_expression(model.where, document.at("where"))
+        compiled.where = compile_expression(model.where, document.at("where"), shape=shape)
     if model.deleted:
         if model.deleted.when:
             compiled.deleted = compile_expression(model.deleted.when, document.at("deleted", "when"))

@@ -33,6 +33,14 @@ class Shape:
         """The same record with more fields of unknown type (totals of `collect`)."""
         return Shape(self.schema, self.definitions, self.bundle, self.title, (*self.extra, *names))
 
+    def with_fields(self, fields: dict[str, Schema]) -> Shape:
+        """The same record with more fields, or others in the place of its own: what steps of a process give."""
+        definitions = dict(self.definitions)
+        for schema in fields.values():
+            definitions |= schema.get("$defs", {}) | schema.get("items", {}).get("$defs", {})
+        schema = {**self.schema, "properties": {**self.schema.get("properties", {}), **fields}}
+        return Shape(schema, definitions, self.bundle, self.title, self.extra)
+
     def _plain(self) -> Schema:
         """The schema itself, past `$ref` and past `anyOf` with null."""
         schema = self.schema

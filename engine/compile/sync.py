@@ -126,7 +126,7 @@ def compile_sync(document: Document, registry: Registry, describe: Describe | No
     source = _collect(problems, lambda: _source(document, registry, describe, shape))
     checks = _collect(problems, lambda: compile_checks(document, flow.checks, extended))
     targets = [
-        _collect(problems, lambda n=number: _target(document, n, registry, describe, extended, schema))  # type: ignore[misc]
+        _collect(problems, lambda n=number: bind_target(document, n, registry, describe, extended, schema))  # type: ignore[misc]
         for number in range(len(flow.targets))
     ]
     collects = _collect(problems, lambda: _collects(document, registry))
@@ -154,14 +154,13 @@ def _source(document: Document, registry: Registry, describe: Describe | None, s
     mapping_document = registry.document("mapping", given.mapping, document.at("source", "mapping"))
     _same_entity(document, ("source", "mapping"), flow.entity, mapping_document)
     connection = registry.workspace.connection(given.connection, document.at("source", "connection"))
-    if given.partition is not None:
-        raise SpecError(Problem("E120", "reading in slices (`partition`) is not there yet", document.at("source", "partition"),
-                                "leave it out: the source is read in one go, and goes on where it was stopped"))  # fmt: skip
     if isinstance(mapping_document.model.onto, str):
         raise _onto_fault(document, ("source", "mapping"), mapping_document, "sends, and cannot be read through",
                           "inbound, write `onto: { from: …, ref: … }`")  # fmt: skip
     mapping = compile_inbound(mapping_document, registry, zone=connection.timezone)
     info = describe(given.connection, mapping.model.object or "") if describe and not connection.canonical else None
+    if given.partition is not None:
+        _sliced(document, given.partition.by, connection.canonical, info)
     where = None
     if given.where:
         where = compile_expression(given.where, document.at("source", "where"), shape=shape)
@@ -169,9 +168,25 @@ def _source(document: Document, registry: Registry, describe: Describe | None, s
     return SourcePlan(given.connection, connection.role, mapping, info, where, modified, connection.timezone)
 
 
-def _target(
+def _sliced(document: Document, by: str, canonical: bool, info: ObjectInfo | None) -> None:
+    """Raises SpecError E382 where the source cannot be read in slices of that field."""
+    at = document.at("source", "partition")
+    if canonical:
+        raise SpecError(Problem("E382", "the canonical store is read in one go", at, "leave `partition` out"))
+    if info is None:
+        return
+    if by not in info.slices:
+        able = f"it can by {', '.join(info.slices)}" if info.slices else "leave `partition` out: it is read in one go"
+        raise SpecError(Problem("E382", f"{info.name} cannot be read in slices of {by!r}", at, able))
+    if info.modified is not None and info.modified_type not in ("instant", "date"):
+        raise SpecError(Problem("E382", f"{info.name} counts its changes ({info.modified}), so nobody can tell what changed while "
+                                "its slices are read", at, "leave `partition` out, or say `incremental: none`"))  # fmt: skip
+
+
+def bind_target(
     document: Document, number: int, registry: Registry, describe: Describe | None, shape: Shape, schema: CompiledSchema
 ) -> TargetPlan:
+    """One target of a flow: its mapping compiled for the role of its connection."""
     flow: SyncFlow = document.model
     given, place = flow.targets[number], ("targets", number)
     mapping_document = registry.document("mapping", given.mapping, document.at(*place, "mapping"))
@@ -258,7 +273,7 @@ def _follows(plan: SyncPlan) -> bool:
     expressions = [plan.source.where, *(target.when for target in plan.targets)]
     if any(one is not None and (one.follows or "now" in one.functions) for one in expressions):
         return True
-    return inbound.uses_clock or any(target.mapping.uses_clock for target in plan.targets)
+    return inbound.uses_clock or inbound.follows or any(target.mapping.uses_clock for target in plan.targets)
 
 
 def printable(documents: Any) -> Any:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from engine.compile.cycles import starts_itself
+from engine.compile.indicator import compile_indicator
 from engine.compile.mapping import compile_inbound, compile_outbound
+from engine.compile.process import compile_process
 from engine.compile.registry import Registry
 from engine.compile.sync import compile_sync
+from engine.compile.triggers import circles, shared_paths
 from engine.sdk.errors import Position, Problem, Problems, SpecError, in_order, nearest, unknown_name
 from engine.spec.load import Document
 from engine.spec.process import ProcessFlow
@@ -62,8 +66,8 @@ def _check(problems: Problems, registry: Registry, document: Document) -> None:
         test = document.model
         name, what = (test.mapping, "mapping") if test.mapping else (test.flow, "flow")
         _try(problems, lambda: registry.document(what, name, document.at(what)))
-    elif kind == "indicator" and document.model.entity:
-        _try(problems, lambda: registry.shape(document.model.entity, document.at("entity")))
+    elif kind == "indicator":
+        _try(problems, lambda: compile_indicator(document, registry))
 
 
 def _schema(registry: Registry, document: Document) -> None:
@@ -128,11 +132,11 @@ def _flow(problems: Problems, registry: Registry, document: Document) -> None:
     for number, trigger in enumerate(flow.trigger):
         if trigger.after is not None and trigger.after not in known:
             problems.extend([unknown_name("flow", trigger.after, known, document.at("trigger", number, "after"))])
-        if trigger.after == document.name:
-            problems.add("E354", "the flow starts itself", document.at("trigger", number, "after"), "name another flow")
         if trigger.webhook is not None:
             at = document.at("trigger", number, "webhook", "connection")
             _try(problems, lambda name=trigger.webhook.connection, at=at: workspace.connection(name, at))  # type: ignore[misc]
+    problems.extend(circles(document, workspace))
+    problems.extend(shared_paths(document, workspace))
     _queues(problems, document, workspace)
     if isinstance(flow, SyncFlow):
         _try(problems, lambda: compile_sync(document, registry, None))
@@ -142,7 +146,11 @@ def _flow(problems: Problems, registry: Registry, document: Document) -> None:
                 problems.add("E355", f"`refresh` names {name!r}, which is not a reference of {flow.entity}",
                              document.at("refresh", number), nearest(name, properties))  # fmt: skip
         return
-    pairs = _sides(flow) if isinstance(flow, ReconcileFlow) else _steps(flow)
+    if isinstance(flow, ProcessFlow):
+        _try(problems, lambda: compile_process(document, registry, None))
+        problems.extend(starts_itself(document, workspace))
+        return
+    pairs = _sides(flow)
     _try(problems, lambda: registry.schema(flow.entity, document.at("entity")))
     for place, connection, mapping in pairs:
         if connection is not None:
@@ -154,14 +162,6 @@ def _flow(problems: Problems, registry: Registry, document: Document) -> None:
 def _sides(flow: ReconcileFlow) -> Iterator[tuple[tuple[Any, ...], str | None, str | None]]:
     for name, side in flow.all_sides().items():
         yield (("sides", name) if flow.sides else (name,)), side.connection, side.mapping
-
-
-def _steps(flow: ProcessFlow) -> Iterator[tuple[tuple[Any, ...], str | None, str | None]]:
-    yield ("source",), flow.source.connection, flow.source.mapping
-    for number, step in enumerate(flow.steps):
-        yield ("steps", number), step.connection, step.mapping
-        for position, target in enumerate(step.targets or ()):
-            yield ("steps", number, "targets", position), target.connection, target.mapping
 
 
 def _queues(problems: Problems, document: Document, workspace: Workspace) -> None:

@@ -57,6 +57,8 @@ def _commit(tx: Tx, session: Session, plan: SyncPlan, items: list[Item], written
     keep_troubles(tx, session, plan, items)
     _inputs(tx, session, plan, items)
     _wake(tx, session, plan, items)
+    for note in session.also:
+        note(tx, items)
     emit_items(tx, session, plan, items)
     again = [item for item in items if item.goes_again]
     for item in items:

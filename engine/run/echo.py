@@ -20,11 +20,14 @@ from engine.run.session import Session
 from engine.run.shared import EMPTY
 from engine.sdk.errors import SpecError
 from engine.sdk.record import JSON, Fields, Record, same
-from engine.spec.sync import SyncFlow
+from engine.spec.process import ProcessFlow, ProcessSource, StepTarget
+from engine.spec.sync import SyncFlow, SyncSource, Target
 from engine.state import images, runs
 from engine.state.images import Image, Seen
 from engine.state.store import Tx
 
+Source = SyncSource | ProcessSource
+End = Target | StepTarget
 HALF_A_CENT = Decimal("0.005")
 Place = tuple[str, str]
 """(connection, object)"""
@@ -39,15 +42,24 @@ def mirrored_places(session: Session, plan: SyncPlan) -> frozenset[Place]:
     for name in dict.fromkeys([*workspace.names("flow", own=True), *runs.flows(session.tx), plan.name]):
         try:
             flow = workspace.document("flow", name).model
-            if not isinstance(flow, SyncFlow) or flow.entity != plan.schema.entity:
-                continue
-            read.add((flow.source.connection, workspace.document("mapping", flow.source.mapping).model.object or ""))
-            written |= {
-                (one.connection, workspace.document("mapping", one.mapping).model.object or "") for one in flow.targets
-            }
+            sources, targets = ends_of(flow)
+            for ends, places in ((sources, read), (targets, written)):
+                for one in ends:
+                    mapping = workspace.document("mapping", one.mapping).model
+                    if mapping.entity == plan.schema.entity:
+                        places.add((one.connection, mapping.object or ""))
         except SpecError:
             continue  # a flow that cannot run writes nothing back
     return frozenset(read & written)
+
+
+def ends_of(flow: object) -> tuple[list[Source], list[End]]:
+    """What a flow reads and what it writes: (sources, targets); a process writes in its steps."""
+    if isinstance(flow, SyncFlow):
+        return [flow.source], list(flow.targets)
+    if isinstance(flow, ProcessFlow):
+        return [flow.source], [target for step in flow.steps for target in step.targets or ()]
+    return [], []
 
 
 def place_of(connection: str, mapping: CompiledMapping) -> Place:

@@ -151,6 +151,11 @@ def spoken(span: timedelta) -> str:
     return " ".join(parts[:2]) or "0s"
 
 
+def spoken_hours(hours: Decimal) -> str:
+    """The same of exact hours."""
+    return spoken(timedelta(seconds=int(hours * 3600)))
+
+
 def told(alert: alerts.Alert) -> Fields:
     """An alert as commands print it."""
     return {"flow": alert.flow, "expectation": alert.expectation, "limit": alert.bound, "reached": alert.reached,

@@ -171,5 +171,5 @@ class FixtureEnv(StaticEnv):
         super().__init__(records, now=now)
         self.fixture = fixture
 
-    def lookup(self, table: str, key: JSON, give: str | None) -> JSON:
-        return self.fixture.registry.table(table).find(key, give)
+    def lookup(self, table: str, key: JSON, give: str | None, at: str | None = None) -> JSON:
+        return self.fixture.registry.table(table).find(key, give, at)

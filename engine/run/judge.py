@@ -66,7 +66,12 @@ def check_items(session: Session, plan: SyncPlan, items: list[Item], totals: dic
     for item in going(items):
         if item.deleted or item.left:
             continue
-        record = {**item.merged, **{name: total.of(item.merged, env) for name, total in totals.items()}}
+        try:
+            record = {**item.merged, **{name: total.of(item.merged, env) for name, total in totals.items()}}
+        except FunctionFault as fault:
+            at = plan.document.at("collect")
+            item.stop("check", Problem("E431", f"collect: {fault}", at, "correct the total, or the record"), "check")
+            continue
         for check in plan.checks:
             env.followed.clear()
             try:

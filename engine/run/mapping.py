@@ -96,7 +96,8 @@ def skip_unchanged(session: Session, plan: SyncPlan, items: list[Item]) -> None:
     seen = session.seen if session.seen is not None else inputs.get(session.tx, plan.name, [item.key for item in items])
     for item in items:
         known = seen.get(item.key)
-        if known is None or item.key in session.retried or not item.going or session.options.records:
+        asked = session.options.records and item.key not in session.options.given
+        if known is None or item.key in session.retried or not item.going or asked:
             continue
         if known.hash == item.raw_hash and known.logic == plan.logic and not plan.follows:
             item.ended = "unchanged" if known.canonical_id is not None else "skipped"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any
 
+from engine.compile.process import ProcessPlan
 from engine.compile.registry import Registry
 from engine.compile.sync import SyncPlan, printable
 from engine.sdk.errors import Problem, UsageError
@@ -26,7 +27,7 @@ _TYPES: dict[str, Callable[[str], Any]] = {
 }
 
 
-def sources_of(registry: Registry, plan: SyncPlan) -> Fields:
+def sources_of(registry: Registry, plan: SyncPlan | ProcessPlan) -> Fields:
     """Every document that the run asked for, by `kind/name`; tables with the rows that they had."""
     found: Fields = {f"flow/{plan.name}": plan.document.data}
     for (kind, name), document in registry.asked.items():

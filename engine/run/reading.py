@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,7 +13,8 @@ from engine.run.behind import next_in_line
 from engine.run.items import Item
 from engine.run.mapping import make_items
 from engine.run.session import Session
-from engine.sdk.connector import Read
+from engine.run.slices import MARK, NONE, OVER, Pass, layout, left
+from engine.sdk.connector import Read, Slice
 from engine.sdk.errors import ConnectorError, Problem
 from engine.sdk.record import Fields, Record, canonical_json, decode_json, fingerprint
 from engine.state import canonical, exceptions, inputs, links, runs
@@ -37,6 +39,9 @@ class Reading:
         self._told_next, self.told_now = self.told, False
         self.greatest = self.position
         self.since = self._since()
+        self.sliced = self._sliced()
+        self.resumed = False
+        self._pass = Pass.of(known.get("pass")) if self.position is None and not self.options.full else None
         self._last: list[Any] | None = None
 
     def _since(self) -> str | None:
@@ -46,6 +51,11 @@ class Reading:
         if options.full or options.records or self.plan.source.modified is None or self.position is None:
             return None
         return earlier(self.position, self.plan.flow.source.lag)
+
+    def _sliced(self) -> bool:
+        """Whether everything is read, and slice by slice."""
+        whole = self.since is None and self.options.until is None and not self.options.records
+        return whole and self.plan.flow.source.partition is not None
 
     def __iter__(self) -> Iterator[tuple[Chunk, str | None]]:
         """(records, point up to which everything has come) batch by batch; the last one closes the window."""
@@ -64,12 +74,12 @@ class Reading:
             if limit is not None and given >= limit:
                 return
         partial = self.since is not None or self.options.records or self.options.until is not None
-        self.whole = not partial and limit is None
+        self.whole = not partial and limit is None and not self.resumed
         rereads = self.plan.source.info is not None and self.plan.source.info.rereads
         self.session.reread = self.whole or (rereads and limit is None and not self.options.records)
-        if not self.options.records and self.options.since is None and self.greatest is not None:
+        if not self.options.records and self.options.since is None and (self.greatest is not None or self.sliced):
             self.told_now = True
-            yield [], self.greatest
+            yield [], OVER if self.sliced else self.greatest
 
     def _batches(self) -> Iterator[tuple[Chunk, str | None]]:
         source, session = self.plan.source, self.session
@@ -88,14 +98,39 @@ class Reading:
             page=self.plan.flow.policy.batch,
         )
         ordered = source.info is not None and source.info.ordered and not self.options.records
-        session.store.crashpoint("before read")
+        if self.options.given:
+            yield list(self.options.given.values()), None
+        if request.keys == ():
+            return
+        missing = set(self.options.gone)
         try:
-            for batch in session.connectors[source.connection].read(request):
-                session.store.crashpoint("after read")
-                self._told_next = batch.deleted_until or self._told_next
-                yield batch.records, batch.reached if ordered else None
+            for name, part in self._parts():
+                session.store.crashpoint("before read")
+                asked = replace(request, slice=part, deletes=request.deletes and name in (None, NONE))
+                for batch in session.connectors[source.connection].read(asked):
+                    session.store.crashpoint("after read")
+                    self._told_next = batch.deleted_until or self._told_next
+                    missing.difference_update(record.key for record in batch.records)
+                    yield batch.records, batch.reached if ordered and part is None else None
+                if name is not None:
+                    yield [], MARK + name
         except ConnectorError as error:
             raise self._position_told(error) from None
+        if missing and self.plan.flow.source.deletes != "ignore":
+            yield [Record(key, {}, deleted=True, raw=b"deleted") for key in sorted(missing)], None
+
+    def _parts(self) -> Iterator[tuple[str | None, Slice | None]]:
+        """The slices that are left of a read of everything, by their names; else one read of what is asked for."""
+        given = self.plan.flow.source.partition
+        if given is None or not self.sliced:
+            yield None, None
+            return
+        today = self.session.now.date()
+        cut = layout(given, today)
+        if self._pass is None or self._pass.layout != cut:
+            self._pass = Pass(cut, instant(self.session.connectors[self.plan.source.connection].now()))
+        self.resumed = self._pass.done is not None
+        yield from left(given, today, self._pass.done)
 
     def _position_told(self, error: ConnectorError) -> ConnectorError:
         """A refusal to read from the saved position: the source may no longer have it, and then only a full run helps."""
@@ -133,7 +168,7 @@ class Reading:
                     other for link in links.of_native(tx, connection, native) for other in links.of_record(tx, link.canonical_id)
                 ]  # fmt: skip
                 found += [link.native_id for link in known if link.connection == source.connection]
-        return tuple(dict.fromkeys(found))
+        return tuple(one for one in dict.fromkeys(found) if one not in self.options.given)
 
     def _canonical(self) -> Iterator[tuple[Chunk, str | None]]:
         if self.plan.source.mapping.model.group:
@@ -177,15 +212,37 @@ class Reading:
     def cursor(self, reached: str | None) -> list[Any] | None:
         """[position, version] to save with a batch; None where the cursor stays. Never moves backwards."""
         blocked = self.options.plan or self.options.records or self.options.since is not None or self.session.moved
-        if reached is None or blocked or self.plan.source.modified is None:
+        if reached is None or blocked:
             return None
         if self._last is not None:
             self._version = self._last[1]
+        if reached.startswith(MARK):
+            return self._passed(reached.removeprefix(MARK))
+        if self.plan.source.modified is None:
+            return None
         new = self._told_next if self.told_now else self.told
         if self.position is not None and reached <= self.position and new == self.told:
             return None
         self.position, self.told = max(reached, self.position or reached), new
         saved = {"modified": self.position, **({"deleted": new} if new is not None else {})}
+        self._last = [saved, self._version]
+        return self._last
+
+    def _passed(self, name: str) -> list[Any]:
+        """The cursor after a slice, and after the last one: not beyond the moment at which the first one was read."""
+        assert self._pass is not None
+        self._pass = replace(self._pass, done=name)
+        saved = {name: one for name, one in (("modified", self.position), ("deleted", self.told)) if one is not None}
+        if MARK + name != OVER:
+            self._last = [{**saved, "pass": self._pass.as_json()}, self._version]
+            return self._last
+        if self.plan.source.modified is not None and self.greatest is not None:
+            began = (
+                self._pass.began[: len("2026-01-31")] if len(self.greatest) == len("2026-01-31") else self._pass.began
+            )
+            saved["modified"] = self.position = min(self.greatest, began)
+        if self._told_next is not None:
+            saved["deleted"] = self.told = self._told_next
         self._last = [saved, self._version]
         return self._last
 

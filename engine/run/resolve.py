@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from engine.compile.sync import SyncPlan, TargetPlan
+from engine.run.echo import ends_of
 from engine.run.jobs import settle_jobs
 from engine.run.journal import MARKER, settling, spread
 from engine.run.session import Session
@@ -13,6 +14,7 @@ from engine.sdk.clock import boot
 from engine.sdk.connector import Operation
 from engine.sdk.errors import ConnectorError, SpecError
 from engine.sdk.record import Fields, Record, decode_json
+from engine.spec.process import ProcessFlow
 from engine.state import exceptions, inputs, ledger, links, operations
 from engine.state.ledger import Delivered
 from engine.state.links import Link
@@ -72,11 +74,15 @@ def _ours(session: Session, plan: SyncPlan, flow: str) -> bool:
     """Whether it is a flow of this entity: another entity's records may go to the same object."""
     if flow == plan.name:
         return True
+    workspace = session.workspace
     try:
-        entity = session.workspace.document("flow", flow).model.entity
+        model = workspace.document("flow", flow).model
+        if isinstance(model, ProcessFlow):
+            entities = {workspace.document("mapping", one.mapping).model.entity for one in ends_of(model)[1]}
+            return plan.schema.entity in entities
     except SpecError:
         return True  # the flow is gone; somebody must settle what it left
-    return bool(entity == plan.schema.entity)
+    return bool(model.entity == plan.schema.entity)
 
 
 def _remembered(one: Open, target: TargetPlan, now: datetime) -> bool:

@@ -6,12 +6,13 @@ import gc
 import threading
 import time
 from collections.abc import Callable, Iterable
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from engine.compile.process import ProcessPlan, compile_process
 from engine.compile.registry import Registry
-from engine.compile.sync import SyncPlan, compile_sync
+from engine.compile.sync import Describe, SyncPlan, compile_sync
 from engine.run.expectations import judge_run
 from engine.run.expectations import told as told_alert
 from engine.run.guards import Held
@@ -19,15 +20,17 @@ from engine.run.isolate import note_death
 from engine.run.items import Counts
 from engine.run.pinned import PINNED, sources_of
 from engine.run.plan import planned_calls
+from engine.run.process import run_process
 from engine.run.replay import run_replay
 from engine.run.session import Connectors, Options, Session
 from engine.run.sync import run_sync
-from engine.sdk.errors import CrosswalkError, Problem, SpecError, UsageError
+from engine.sdk.errors import ConnectorError, CrosswalkError, Problem, SpecError, UsageError
 from engine.sdk.record import Fields, decode_json, encode_json
 from engine.spec.load import Document
+from engine.spec.process import ProcessFlow
 from engine.spec.sync import SyncFlow
 from engine.spec.workspace import Workspace
-from engine.state import alerts, canonical, corrections, exceptions, leases, runs
+from engine.state import alerts, canonical, corrections, exceptions, leases, runs, ticks
 from engine.state.store import Store
 
 LISTEN = 1.0
@@ -48,6 +51,8 @@ class Result:
     """Of a plan: target → calls to its system."""
     alerts: list[Fields] = field(default_factory=list)
     """Expectations of the flow that are missed now."""
+    passing: bool = False
+    """Of a failed run: its system may answer another time."""
 
 
 class Runner:
@@ -66,30 +71,32 @@ class Runner:
             return [decode_json(stored.data) for stored in canonical.scan(tx, entity) if not stored.deleted]
 
     def flow(self, name: str) -> Document:
-        """A sync flow, checked in full before anything is opened. Raises SpecError, UsageError."""
+        """A sync or process flow, checked in full before anything is opened. Raises SpecError, UsageError."""
         document = self.workspace.document("flow", name)
-        if not isinstance(document.model, SyncFlow):
+        if not isinstance(document.model, (SyncFlow, ProcessFlow)):
             kind = document.data.get("kind")
             raise UsageError(Problem("X910", f"{name!r} is a {kind} flow, and running those is not there yet",
-                                     document.at("kind"), "it is validated in full; sync flows run"))  # fmt: skip
-        compile_sync(document, self.registry(), None)
+                                     document.at("kind"), "it is validated in full; sync and process flows run"))  # fmt: skip
+        compile_flow(document, self.registry(), None)
         return document
 
     def run(self, name: str, options: Options) -> Result:
         """Run one flow; every end is a Result. Documents that are wrong raise SpecError before a run exists."""
         document = self.flow(name)
-        flow: SyncFlow = document.model
+        flow: SyncFlow | ProcessFlow = document.model
         with self.store.begin("lease") as tx:
             lease = leases.claim(tx, f"flow:{name}")
             if lease is None or flow.mode == "off":
-                run = runs.start(tx, name, "sync", options.trigger, options.as_json(), flow.policy.lane)
+                run = runs.start(tx, name, flow.kind, options.trigger, options.as_json(), flow.policy.lane)
                 reason = "another run of it is going on" if lease is None else "the flow's mode is off"
                 runs.finish(tx, run, "skipped", {}, held=reason)
             else:
                 if not options.plan:
                     note_death(tx, name, died=runs.abandoned(tx, name) > 0)
-                run = runs.start(tx, name, "sync", options.trigger, options.as_json(), flow.policy.lane)
+                run = runs.start(tx, name, flow.kind, options.trigger, options.as_json(), flow.policy.lane)
                 runs.claim_unit(tx, run)
+                if options.tick is not None:
+                    ticks.move(tx, name, options.tick, "started", run=run)
         if lease is None or flow.mode == "off":
             if lease is not None:
                 self._release(lease)
@@ -106,23 +113,28 @@ class Runner:
             leases.release(tx, lease)
 
     def _execute(self, document: Document, run: str, options: Options, lease: leases.Lease) -> Result:
-        connectors = Connectors(self.workspace, document.model, self.store)
+        connectors = Connectors(
+            self.workspace, document.model if isinstance(document.model, SyncFlow) else None, self.store
+        )
         session = Session(self.workspace, self.store, self.registry(), connectors, run, options)
         session.cancelled, session.lease = self.cancelled, lease
         if self.progress is not None:
             progress = self.progress
             session.progress = lambda counts: progress(document.name, counts)
-        state, stopped, error = "succeeded", None, None
+        state, stopped, error, passing = "succeeded", None, None, False
         try:
-            plan = compile_sync(document, session.registry, connectors.describe)
+            plan = compile_flow(document, session.registry, connectors.describe)
             self._pin(run, plan, session.registry)
-            session.plan = plan
+            session.plan = plan.intake if isinstance(plan, ProcessPlan) else plan
             if options.only is not None and options.moved is not None and plan.logic.hex() not in options.moved:
                 raise UsageError(Problem("X904", "the flow or what it uses was changed since the plan", document.at(),
                                          "plan again"))  # fmt: skip
             with _quiet_collector():
-                run_replay(session, plan) if options.chosen else run_sync(session, plan)
-            state = "partial" if session.counts.records["quarantined"] else "succeeded"
+                if isinstance(plan, ProcessPlan):
+                    run_process(self, session, plan)
+                else:
+                    run_replay(session, plan) if options.chosen else run_sync(session, plan)
+            state = "partial" if session.counts.as_json()["quarantined"] else "succeeded"
             if self.cancelled.is_set():
                 state, error = "cancelled", STOPPED
         except Held as stop:
@@ -132,15 +144,16 @@ class Runner:
             raise
         except CrosswalkError as fault:
             state, error = "failed", fault.problem
+            passing = isinstance(fault, ConnectorError) and fault.transient
         except KeyboardInterrupt:
             self._finish(session, run, "cancelled", None, STOPPED)
             raise
         finally:
             connectors.close()
         self._finish(session, run, state, stopped, error)
-        return self._result(run, session.counts, session)
+        return replace(self._result(run, session.counts, session), passing=passing)
 
-    def _pin(self, run: str, plan: SyncPlan, registry: Registry) -> None:
+    def _pin(self, run: str, plan: SyncPlan | ProcessPlan, registry: Registry) -> None:
         sources = sources_of(registry, plan)
         with self.store.begin("pin") as tx:
             runs.pin(tx, run, plan.logic, encode_json({**plan.documents, PINNED: sources}))
@@ -153,6 +166,8 @@ class Runner:
             told = {"code": error.code, "message": _redacted(text, secrets), "at": str(error.at) if error.at else None}
         with self.store.begin("finish") as tx:
             runs.finish(tx, run, state, session.counts.as_json(), held.problem.message if held else None, told)
+            if session.options.tick is not None and state not in ("failed", "cancelled"):
+                ticks.move(tx, runs.flow_of(tx, run), session.options.tick, "over", run=run)
             if held is not None:
                 runs.note_hold(tx, run, held.guard, held.part, held.whole)
             options = session.options
@@ -213,18 +228,42 @@ class Runner:
             thread.join()
 
 
-@contextmanager
-def _quiet_collector() -> Any:
-    """The garbage collector walks every young object again and again in a loop like ours; let it look rarely."""
-    thresholds = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(200_000, 50, 50)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*thresholds)
-        gc.unfreeze()
+def compile_flow(document: Document, registry: Registry, describe: Describe | None) -> SyncPlan | ProcessPlan:
+    """A flow bound for a run, by its kind."""
+    make = compile_process if isinstance(document.model, ProcessFlow) else compile_sync
+    return make(document, registry, describe)
+
+
+class _Quiet:
+    """The garbage collector walks every young object again and again in a loop like ours; let it look rarely, from the
+    first of several runs of a process to the last."""
+
+    def __init__(self) -> None:
+        self._lock, self._runs, self._usual = threading.Lock(), 0, gc.get_threshold()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._runs += 1
+            if self._runs == 1:
+                self._usual = gc.get_threshold()
+                gc.collect()
+                gc.freeze()
+                gc.set_threshold(200_000, 50, 50)
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._runs -= 1
+            if self._runs == 0:
+                gc.set_threshold(*self._usual)
+                gc.unfreeze()
+
+
+quiet = _Quiet()
+"""Whoever has many runs enters it once; each of them looks for garbage before it begins otherwise."""
+
+
+def _quiet_collector() -> AbstractContextManager[None]:
+    return quiet
 
 
 def _redacted(text: str, secrets: set[str]) -> str:

@@ -25,7 +25,7 @@ from engine.sdk.config import JobNote
 from engine.sdk.connector import Connector
 from engine.sdk.errors import ConnectorError
 from engine.sdk.money import minor_digits
-from engine.sdk.record import JSON, Fields, decode_json
+from engine.sdk.record import JSON, Fields, Record, decode_json
 from engine.spec.sync import SyncFlow
 from engine.spec.workspace import Workspace
 from engine.state import canonical, links
@@ -62,12 +62,21 @@ class Options:
     """The digest of the documents that a replay is bound to."""
     now: datetime | None = None
     """The run's start as expressions see it; tests fix it."""
+    given: dict[str, Record] = field(default_factory=dict)
+    """Native key → the record as its system has sent it, complete and versioned: these keys of `records` are not read."""
+    gone: frozenset[str] = frozenset()
+    """Native keys of `records` that their system calls deleted; believed where reading no longer gives them."""
+    tick: str | None = None
+    """The instant of its schedule that the run is for."""
+    actor: str = ""
+    """The person who asked for it; empty where nobody did."""
     correlation: str | None = None
     """What records that the run makes belong together under, where nothing else says it."""
 
     def as_json(self) -> Fields:
-        return {"full": self.full, "since": self.since, "until": self.until, "limit": self.limit,
+        told = {"full": self.full, "since": self.since, "until": self.until, "limit": self.limit,
                 "records": list(self.records), "trigger": self.trigger, "approved": self.approved}  # fmt: skip
+        return {**told, "gone": sorted(self.gone)} if self.gone else told
 
 
 class RunEnv:
@@ -106,8 +115,8 @@ class RunEnv:
         for key in keys:
             self._cache.pop((entity, key), None)
 
-    def lookup(self, table: str, key: JSON, give: str | None) -> JSON:
-        return self.session.registry.table(table).find(key, give)
+    def lookup(self, table: str, key: JSON, give: str | None, at: str | None = None) -> JSON:
+        return self.session.registry.table(table).find(key, give, at)
 
     def convert(self, money: Fields, currency: str, day: str | None) -> Fields:
         """By the newest rate on or before the day (default: the run's), or by its inverse."""
@@ -195,6 +204,8 @@ class Session:
         self.positions: dict[str, str] = {}
         self.moved: list[dict[str, Any]] = []
         self.applied: set[str] = set()
+        self.also: list[Callable[[Tx, list[Item]], None]] = []
+        """What else belongs into the closing transaction of a batch."""
 
     @cached_property
     def routes(self) -> Routes:

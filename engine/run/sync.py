@@ -93,7 +93,7 @@ def prepare(session: Session, plan: SyncPlan) -> tuple[Slots, dict[str, Total]]:
     with session.reading() as tx:
         session.began = tx.now()
         session.mirrored = mirrored_places(session, plan)
-        session.seen = inputs.preload(tx, plan.name)
+        session.seen = None if session.options.records else inputs.preload(tx, plan.name)
         session.live = exceptions.live_keys(tx, plan.name)
         session.overdue = exceptions.overdue(tx, plan.name, instant(session.now)) if session.live else set()
         totals = open_totals(session, plan)

@@ -61,7 +61,7 @@ class ObjectInfo:
     per_call: how many writes of a kind go in one call to the system; a kind that it does not name goes one by one,
     and None means `max_batch` of any kind.
     tombstones: `read(deletes=True)` reports deleted records. rereads: a read goes over everything whatever its window,
-    so that what cannot be read is told each time.
+    so that what cannot be read is told each time. slices: fields by which a read can be cut into slices.
     """
 
     name: str
@@ -80,6 +80,7 @@ class ObjectInfo:
     matches: tuple[str, ...] | None = None
     tombstones: bool = False
     rereads: bool = False
+    slices: tuple[str, ...] = ()
     max_batch: int = 200
     per_call: Mapping[str, int] | None = None
 
@@ -94,6 +95,18 @@ class ObjectInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Slice:
+    """A part of an object by a date or instant of its records: [low, high), days as YYYY-MM-DD. None: open at that end.
+
+    Both None: the records that have no value there. What cannot be told belongs into every slice that it may belong to.
+    """
+
+    field: str
+    low: str | None = None
+    high: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Read:
     """What to read. All conditions hold together.
 
@@ -101,7 +114,8 @@ class Read:
     fields: top-level field names and dotted paths that mappings use; a connector that must name fields asks
     for these (and key and modified) and returns null for one that the answer leaves out; empty: all fields.
     query: the flow's connector-native parameters. deletes: also report deleted records (tombstones), from
-    `deleted_since` on; None there: they need not be told, for the whole object is read.
+    `deleted_since` on; None there: they need not be told, for the whole object is read. slice: only that part; asked for
+    by fields of `ObjectInfo.slices` only, and all slices of a field together hold every record.
     """
 
     object: str
@@ -112,6 +126,7 @@ class Read:
     query: Mapping[str, JSON] = field(default_factory=dict)
     deletes: bool = False
     deleted_since: str | None = None
+    slice: Slice | None = None
     page: int = 500
 
 

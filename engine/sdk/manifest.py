@@ -24,8 +24,10 @@ from engine.sdk.manifest_requests import (
     Page,
     ReadSpec,
     Request,
+    SliceSpec,
     WriteSpec,
     marker_text,
+    slice_text,
 )
 
 Do = Literal[
@@ -144,6 +146,8 @@ class ObjectSpec(Config):
     jobs: dict[Literal["create", "update", "upsert", "delete"], JobSpec] = {}
     """Jobs for many writes at once; `batch` and single writes stay for fewer."""
     deletes: Deletes = Deletes()
+    slices: dict[str, Annotated[SliceSpec, BeforeValidator(slice_text)]] = {}
+    """Fields by which reads of everything can be cut into slices (`partition` of a flow)."""
     describe: Describe | None = None
     marker: Annotated[Marker | None, BeforeValidator(marker_text)] = None
     class_: WriteClass = Field("D", alias="class")

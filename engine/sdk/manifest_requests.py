@@ -140,6 +140,24 @@ class ReadSpec(Request):
     page: Page | None = None
 
 
+class SliceSpec(Config):
+    """How an object is read in slices of a date or instant that every record has. Queries need the type only."""
+
+    type: Literal["date", "datetime"] = "date"
+    range: str | None = None
+    """Parameter that takes both days, the last one included, as `low:high`."""
+    from_: str | None = Field(None, alias="from")
+    """Parameter that takes the beginning."""
+    to: str | None = None
+    """Parameter that takes the end."""
+    days: list[str] = ["0001-01-01", "9999-12-31"]
+    """First and last day that a `range` may name."""
+
+
+def slice_text(value: object) -> object:
+    return {"type": value} if isinstance(value, str) else value
+
+
 class Detail(Request):
     """The whole record, where lists are thin."""
 

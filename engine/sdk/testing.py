@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Any, ClassVar
 
 from engine.sdk.clock import boot
-from engine.sdk.connector import Connector, Operation, Outcome, Read
+from engine.sdk.connector import Connector, Operation, Outcome, Read, Slice
 from engine.sdk.errors import ConnectorError
 from engine.sdk.record import Fields, Record, same
 
@@ -240,6 +240,19 @@ class ConnectorContract:
                 found = [record.key for record in self.records(connector, since=since, until=until, page=page)]
                 wanted = sorted(key for key, at in times.items() if since <= at < until)
                 assert sorted(found) == [*wanted, "none"]
+
+    def test_slices_together_hold_every_record_and_each_only_its_own(self, connector: Connector[Any]) -> None:
+        fields = connector.describe(self.things).slices
+        for number, day in enumerate(("2025-12-31", "2026-01-01", "2026-01-31", "2026-02-01", "2027-01-01", None)):
+            at = None if day is None else f"{day}T00:00:00Z"
+            self.put(connector, str(number), **({} if day is None else {"day": day, "at": at}))
+        edges = ["2026-01-01", "2026-02-01", "2026-03-01"]
+        parts = [(None, None), (None, edges[0]), *itertools.pairwise(edges), (edges[-1], None)]
+        for field in fields:
+            found = [{record.key for record in self.records(connector, slice=Slice(field, *part))} for part in parts]
+            assert set().union(*found) == {str(number) for number in range(6)}, field
+            if field == "day":
+                assert found == [{"5"}, {"0"}, {"1", "2"}, {"3"}, {"4"}]
 
     def test_batches_say_how_far_they_reach(self, connector: Connector[Any]) -> None:
         for number in range(12):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
@@ -11,12 +13,33 @@ from engine.sdk.config import Config, Duration, Percent, Size, TimeZone, duratio
 from engine.spec.about import About
 from engine.spec.trigger import Trigger
 
+_STEP = re.compile(r"(?:([1-9]\d{0,3}) )?(day|week|month|quarter|year)s?")
+
+
+def _every(value: object) -> object:
+    """`1 month`, `2 weeks`, `quarter` as (count, unit)."""
+    match = _STEP.fullmatch(str(value).strip())
+    if not match:
+        raise ValueError("write how wide a slice is, such as 1 month, 2 weeks or 1 year")
+    return int(match[1] or 1), match[2]
+
+
+def _first_day(value: object) -> object:
+    try:
+        return date.fromisoformat(str(value))
+    except ValueError:
+        raise ValueError("write a day as YYYY-MM-DD") from None
+
 
 class Partition(Config):
-    """Reads in slices of a field."""
+    """Reads of everything go slice by slice of a date or instant; one that is stopped goes on with the next slice."""
 
     by: str
-    every: str
+    """Field of the source's object."""
+    every: Annotated[Any, BeforeValidator(_every)]
+    """Width of a slice, such as 1 month."""
+    from_: Annotated[Any, BeforeValidator(_first_day)] = Field(None, alias="from")
+    """First day of the first slice; what is older is one slice. Default: January 1 of five years ago."""
 
 
 class SyncSource(Config):

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from engine.sdk.config import Config, Duration, duration
+from engine.sdk.config import Config, Duration, RateText, duration, rate
 from engine.sdk.errors import Position, Problem, Problems, SpecError, UsageError, nearest, unknown_name
 from engine.sdk.library import library_folder
 from engine.spec.about import About
@@ -60,6 +60,15 @@ class Retention(Config):
     """Of `x-history` fields; such as `7y`. Kept for ever where it is left out."""
 
 
+class Serve(Config):
+    """What `crosswalk serve` takes, and with how many hands."""
+
+    webhooks: RateText = rate("30000 per 1m")
+    """Calls that each connection may make to us; over it they are answered with 429."""
+    workers: dict[Literal["interactive", "webhook", "bulk", "reconcile"], Annotated[int, Field(ge=1, le=64)]] = {}
+    """Lane → units of work at once; others keep 1, 2, 3 and 1."""
+
+
 class EventRoute(Config):
     """Events that a connection is sent."""
 
@@ -97,6 +106,7 @@ class Settings(Config):
     events: list[EventRoute] = []
     """Who is told of what happens, beside flows and processes of this workspace."""
     retention: Retention = Retention()
+    serve: Serve = Serve()
     secrets: SecretProviders = SecretProviders()
     functions: str | None = None
     """Python file with functions of the workspace's own."""

@@ -11,7 +11,14 @@ from engine.state.operations import OPEN
 from engine.state.store import StateError, Store, instant, moment_of
 from engine.state.tables import metadata
 
-DEFAULTS = {"exceptions": timedelta(days=180), "inputs": timedelta(days=14), "operations": timedelta(days=90)}
+DEFAULTS = {
+    "exceptions": timedelta(days=180),
+    "inputs": timedelta(days=14),
+    "operations": timedelta(days=90),
+    "inbox": timedelta(days=30),
+}
+TICKS, UNITS = timedelta(days=7), timedelta(days=1)
+"""How long ticks and units of work are kept that are over: they tell nothing that runs do not."""
 
 
 def backup(store: Store, target: Path) -> Path:
@@ -58,6 +65,22 @@ def prune(store: Store, keep: dict[str, timedelta]) -> dict[str, int]:
             f"corrections WHERE past = 1 AND {gone}",
         ):
             tx.run(f"DELETE FROM {sql}")
+    return removed | prune_serve(store, keep.get("inbox"))
+
+
+def prune_serve(store: Store, inbox: timedelta | None = None) -> dict[str, int]:
+    """Remove drained events, old ticks and units that are over; how many rows of each."""
+    now = datetime.now(UTC)
+    limits = {
+        "inbox": ("DELETE FROM inbox WHERE state = 'done' AND done_at < ?", inbox or DEFAULTS["inbox"]),
+        "ticks": ("DELETE FROM ticks WHERE state NOT IN ('due', 'started') AND at < ?", TICKS),
+        "units": ("DELETE FROM units WHERE state = 'done' AND due < ?", UNITS),
+        "failed units": ("DELETE FROM units WHERE state = 'failed' AND due < ?", inbox or DEFAULTS["inbox"]),
+    }
+    removed = {}
+    for name, (sql, span) in limits.items():
+        with store.begin("prune") as tx:
+            removed[name] = tx.run(sql, (instant(now - span),))
     return removed
 
 

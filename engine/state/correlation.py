@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from engine.state import canonical
 from engine.state.store import Tx
 
 
@@ -15,8 +16,9 @@ def of(tx: Tx, entity: str, ids: Iterable[str]) -> dict[str, str]:
     return {id: found.get(id, id) for id in wanted}
 
 
-def members(tx: Tx, correlation: str) -> list[tuple[str, str]]:
+def members(tx: Tx, correlation: str, entities: Iterable[str]) -> list[tuple[str, str]]:
     """(entity, canonical id) of all records that belong together under it, the first one included."""
-    rows = tx.rows("SELECT entity, id FROM canonical WHERE correlation = ? OR id = ? ORDER BY entity, id",
-                   (correlation, correlation))  # fmt: skip
-    return [(str(row[0]), str(row[1])) for row in rows]
+    rows = tx.rows("SELECT entity, id FROM canonical WHERE correlation = ? ORDER BY entity, id", (correlation,))
+    first = canonical.entity_of(tx, correlation, entities)
+    found = [(str(row[0]), str(row[1])) for row in rows]
+    return found if first is None or (first, correlation) in found else [(first, correlation), *found]

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 LINE = ("lease", "pin", "resolve", "T1", "T2", "finish", "release")
 """Commits of a run, in the order in which it comes to them."""
+PROCESS = ("take", "step", "process", "approval", "let go")
+"""Commits of a process instance that is moved on, beside those of its writes."""
 BESIDE = ("renew", "budget", "job", "scan", "careful")
 """Commits beside the line: of the thread that holds the lease, of whoever calls a system, opens a job."""
 COMMANDS = (
-    "seed", "links add", "links remove", "links import", "links review", "links merge",
-    "links split", "links remap", "cancel", "approve", "note", "replay",
-    "discard", "assign", "tag", "edit", "supersede", "prune", "prune reads", "age", "alerts",
+    "seed", "links add", "links remove", "links import", "links review", "links merge", "links split", "links remap",
+    "cancel", "approve", "note", "replay", "discard", "assign", "tag", "edit", "supersede", "prune", "prune reads", "age",
+    "alerts", "pause", "resume",
 )  # fmt: skip
 """Commits of commands: each is one transaction of its own."""
+SERVE = ("leader", "tick", "sweep", "claim", "unit", "units", "inbox put", "inbox")
+"""Commits of `serve`, beside those of the runs that it starts."""
 CALLS = ("read", "find", "get", "send", "resend", "search", "outcomes")
 """Calls to systems."""
 
@@ -24,5 +28,12 @@ def around(names: tuple[str, ...], what: str = "") -> list[str]:
     return [f"{when} {what}{name}" for name in names for when in ("before", "after")]
 
 
-POINTS = [*around(LINE, "commit:"), *around(BESIDE, "commit:"), *around(COMMANDS, "commit:"), *around(CALLS)]
+POINTS = [
+    *around(LINE, "commit:"),
+    *around(PROCESS, "commit:"),
+    *around(BESIDE, "commit:"),
+    *around(COMMANDS, "commit:"),
+    *around(SERVE, "commit:"),
+    *around(CALLS),
+]
 """Every point that there is."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from engine.sdk.errors import ExceptionClass
+from engine.state import processes
 from engine.state.store import Tx, instant, new_id
 
 BEHIND = "behind "
@@ -150,6 +151,23 @@ def record(tx: Tx, failures: Sequence[Failure]) -> list[str]:
     return ids
 
 
+def live_id(tx: Tx, flow: str, key: str, target: str, part: str) -> str | None:
+    """The live exception of a record and target."""
+    row = tx.one(
+        f"SELECT id FROM exceptions WHERE flow = ? AND key = ? AND target = ? AND part = ? AND state IN {LIVE}",
+        (flow, key, target, part),
+    )
+    return str(row[0]) if row else None
+
+
+def read_also(tx: Tx, id: str, reads: Sequence[tuple[str, str]]) -> None:
+    """More records whose change tries an exception again: (entity, canonical id or `connection:native id`)."""
+    tx.many(
+        "INSERT INTO exception_reads (exception, entity, key) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+        [(id, entity, key) for entity, key in dict.fromkeys(reads)],
+    )
+
+
 def live_keys(tx: Tx, flow: str) -> set[tuple[str, str, str]]:
     """(key, target, part) of every live exception of a flow; few, so that success can close them cheaply."""
     rows = tx.rows(f"SELECT key, target, part FROM exceptions WHERE flow = ? AND state IN {LIVE}", (flow,))
@@ -205,6 +223,8 @@ def wake(tx: Tx, changes: Iterable[tuple[str, str]]) -> int:
     )
     ids = {row[0] for row in tx.by_keys(sql, (), [key for _, key in wanted]) if (row[1], row[2]) in wanted}
     tx.many("UPDATE exceptions SET state = 'due' WHERE id = ?", [(id,) for id in ids])
+    if ids:
+        processes.wake_by_exception(tx, ids)
     return len(ids)
 
 

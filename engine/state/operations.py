@@ -230,10 +230,23 @@ def in_doubt(tx: Tx, connection: str, object: str) -> list[Open]:
     return [_open(row) for row in tx.rows(sql, (connection, object))]
 
 
+def flows_in_doubt(tx: Tx, connection: str) -> list[str]:
+    """Flows with writes at a connection that may be settled without a person."""
+    sql = "SELECT DISTINCT flow FROM operations WHERE connection = ? AND state IN ('sent', 'in_doubt') AND class <> 'D' ORDER BY flow"
+    return [str(row[0]) for row in tx.rows(sql, (connection,))]
+
+
+def doubts(tx: Tx) -> dict[str, str]:
+    """Connection → when the oldest of its writes in doubt that need no person was touched last."""
+    sql = "SELECT connection, min(updated_at) FROM operations WHERE state = 'in_doubt' AND class <> 'D' GROUP BY connection"
+    return {str(name): str(at) for name, at in tx.rows(sql)}
+
+
 def abandoned(tx: Tx, connection: str, object: str) -> list[Open]:
-    """Sent by a run that is over: from now on in doubt. They are returned."""
+    """Sent by a run that is over, or by a hand that let its process instance go: from now on in doubt. They are returned."""
     where = (
-        "connection = ? AND object = ? AND state = 'sent' AND run NOT IN (SELECT id FROM runs WHERE state = 'running')"
+        "connection = ? AND object = ? AND state = 'sent' AND run NOT IN (SELECT id FROM runs WHERE state = 'running') "
+        "AND run NOT IN (SELECT advance FROM processes WHERE advance IS NOT NULL)"
     )
     found = [_open(row) for row in tx.rows(f"SELECT {_SHOWN} FROM operations WHERE {where}", (connection, object))]
     if found:

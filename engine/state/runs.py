@@ -94,6 +94,21 @@ def abandoned(tx: Tx, flow: str) -> int:
     )
 
 
+def flow_of(tx: Tx, run: str) -> str:
+    """The flow of a run that there is."""
+    row = tx.one("SELECT flow FROM runs WHERE id = ?", (run,))
+    assert row is not None
+    return str(row[0])
+
+
+def going_on(tx: Tx, flow: str) -> Run | None:
+    """The run of a flow that goes on, or whose process died."""
+    row = tx.one(
+        f"SELECT {_COLUMNS} FROM runs WHERE flow = ? AND state = 'running' ORDER BY started_at DESC LIMIT 1", (flow,)
+    )
+    return _run(row) if row else None
+
+
 def note_hold(tx: Tx, run: str, guard: str, part: int, whole: int) -> None:
     """The figures that held a run: what an approval of it is for."""
     set_fact(tx, f"held:{run}", {"guard": guard, "part": part, "whole": whole})
@@ -131,9 +146,10 @@ def flows(tx: Tx) -> list[str]:
 
 
 def last_finished(tx: Tx, flow: str) -> str | None:
-    """When a run of the flow last read its source to the end; plans and replays do not count."""
+    """When a run of the flow last read its source to the end; plans, replays and single records do not count."""
     row = tx.one(
-        "SELECT max(finished_at) FROM runs WHERE flow = ? AND state IN ('succeeded', 'partial') AND trigger NOT IN ('plan', 'replay')",
+        "SELECT max(finished_at) FROM runs WHERE flow = ? AND state IN ('succeeded', 'partial') "
+        "AND trigger NOT IN ('plan', 'replay') AND trigger NOT LIKE 'webhook %' AND trigger NOT LIKE 'event %'",
         (flow,),
     )
     return str(row[0]) if row and row[0] else None

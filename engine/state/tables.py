@@ -5,18 +5,13 @@ Instants are ISO 8601 text in UTC with microseconds, so that they sort; record c
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text, text
+from sqlalchemy import Column, Index, Integer, LargeBinary, String, Text, text
 
-metadata = MetaData()
-Id, Name, Instant = String(64), String(200), String(32)
-Native = String(500)
-Serial = BigInteger().with_variant(Integer, "sqlite")
+from engine.state import tables_inbox, tables_process
+from engine.state.columns import Id, Instant, Name, Native, Serial, metadata
+from engine.state.columns import table as _table
 
-
-def _table(name: str, *columns: Column[object] | Index, comment: str, in_key: bool = False) -> Table:
-    """in_key: SQLite keeps the rows in the primary key itself, which halves what writing a short row touches."""
-    return Table(name, metadata, *columns, comment=comment, sqlite_with_rowid=not in_key)
-
+__all__ = ["metadata", "tables_inbox", "tables_process"]
 
 links = _table(
     "links",
@@ -45,8 +40,10 @@ canonical = _table(
     Column("run", Id, nullable=False),
     Column("correlation", Name, comment="what it belongs together with others under; null: its own id"),
     Index("canonical_changed", "entity", "changed_at"),
+    Index("canonical_by_correlation", "correlation",
+          sqlite_where=text("correlation IS NOT NULL"), postgresql_where=text("correlation IS NOT NULL")),
     comment="latest canonical version of each record",
-)
+)  # fmt: skip
 matches = _table(
     "matches",
     Column("entity", Name, primary_key=True),
@@ -374,6 +371,17 @@ audit = _table(
     Column("detail", LargeBinary, nullable=False),
     Column("chain", LargeBinary(32), nullable=False, comment="SHA-256 over the row and the chain before it"),
     comment="append-only",
+)
+indicator_values = _table(
+    "indicator_values",
+    Column("indicator", Name, primary_key=True),
+    Column("at", Instant, primary_key=True),
+    Column("value", Id, comment="in the indicator's unit, exact"),
+    Column("count", Integer, nullable=False),
+    Column("amount", LargeBinary, nullable=False, comment="currency → amount at risk"),
+    Column("over", Integer, nullable=False, comment="1: on the wrong side of its limit"),
+    comment="what the business indicators were",
+    in_key=True,
 )
 facts = _table(
     "facts",

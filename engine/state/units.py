@@ -6,13 +6,16 @@ is asked for while somebody works on it is done once more afterwards, so that no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
 from engine.sdk.record import JSON, decode_json, encode_json
+from engine.state.leases import me
 from engine.state.store import Tx, instant, moment_of, new_id
 
+MANY = 100
+"""Units that one statement asks for."""
 LIFE = timedelta(seconds=60)
 """How long a worker that tells nothing keeps a unit."""
 
@@ -77,6 +80,30 @@ def joined(standing: Any, asked: Any) -> Any:
     return {**standing, "records": together}
 
 
+def put_many(tx: Tx, kind: str, keys: Iterable[str], *, lane: str, due: str) -> None:
+    """Like `put` for many keys without a payload, in few statements. Rows are touched in order of their keys."""
+    wanted = sorted(set(keys))
+    for start in range(0, len(wanted), MANY):
+        part = wanted[start : start + MANY]
+        rows = [(new_id("u"), kind, key, lane, due, b"null") for key in part]
+        marks = ", ".join(["(?, ?, ?, ?, 'ready', ?, ?)"] * len(rows))
+        made = tx.rows(
+            f"INSERT INTO units (id, kind, key, lane, state, due, payload) VALUES {marks} ON CONFLICT DO NOTHING RETURNING key",
+            [value for row in rows for value in row],
+        )
+        known = [key for key in part if (key,) not in set(made)]
+        if not known:
+            continue
+        marks = ", ".join("?" * len(known))
+        touched = tx.rows(
+            "UPDATE units SET due = CASE WHEN due > ? THEN ? ELSE due END, again = CASE state WHEN 'leased' THEN 1 ELSE 0 END "
+            f"WHERE kind = ? AND key IN ({marks}) AND state IN ('ready', 'leased') RETURNING key",
+            (due, due, kind, *known),
+        )
+        for key in set(known) - {str(row[0]) for row in touched}:  # it ended meanwhile
+            put(tx, kind, key, lane=lane, due=due)
+
+
 def claim(tx: Tx, owner: str, lanes: Sequence[str], limit: int = 1, life: timedelta = LIFE) -> list[Unit]:
     """Take units that are due, and those whose worker is gone, the longest due first."""
     now = tx.now()
@@ -119,13 +146,13 @@ def done(tx: Tx, unit: Unit) -> bool:
     )
 
 
-def later(tx: Tx, unit: Unit, due: str, error: str | None = None) -> bool:
-    """Put it back until `due` (or sooner, where it was asked for meanwhile)."""
+def later(tx: Tx, unit: Unit, due: str, error: str | None = None, *, counted: bool = True) -> bool:
+    """Put it back until `due` (or sooner, where it was asked for meanwhile). counted: it was an attempt."""
     return (
         tx.run(
             "UPDATE units SET state = 'ready', due = CASE again WHEN 1 THEN due ELSE ? END, owner = NULL, expires_at = NULL, "
-            "error = ? WHERE id = ? AND fence = ? AND state = 'leased'",
-            (due, error, unit.id, unit.fence),
+            "error = ?, attempts = ? WHERE id = ? AND fence = ? AND state = 'leased'",
+            (due, error, unit.attempts - (not counted), unit.id, unit.fence),
         )
         == 1
     )
@@ -141,6 +168,60 @@ def failed(tx: Tx, unit: Unit, error: str) -> bool:
         )
         == 1
     )
+
+
+def abandon(tx: Tx, owner: str) -> int:
+    """The units of a process that is known to be gone are free at once; how many."""
+    return tx.run("UPDATE units SET expires_at = ? WHERE state = 'leased' AND owner = ?", (tx.now(), owner))
+
+
+def owners(tx: Tx) -> list[str]:
+    """Who has units in hand."""
+    rows = tx.rows(
+        "SELECT DISTINCT owner FROM units WHERE state = 'leased' AND owner IS NOT NULL AND expires_at > ?", (tx.now(),)
+    )
+    return [str(row[0]) for row in rows]
+
+
+def given_up(tx: Tx, limit: int = 100) -> list[tuple[str, str, str]]:
+    """(kind, key, why) of work that was given up and not asked for again since."""
+    rows = tx.rows(
+        "SELECT kind, key, error FROM units u WHERE state = 'failed' AND kind <> 'run' AND NOT EXISTS (SELECT 1 FROM units "
+        f"WHERE kind = u.kind AND key = u.key AND id > u.id) ORDER BY due DESC LIMIT {int(limit)}"
+    )
+    return [(str(kind), str(key), str(error or "")) for kind, key, error in rows]
+
+
+def due_lanes(tx: Tx) -> set[str]:
+    """Lanes in which something waits for a worker now."""
+    now = tx.now()
+    rows = tx.rows(
+        "SELECT DISTINCT lane FROM units WHERE (state = 'ready' AND due <= ?) OR (state = 'leased' AND expires_at <= ?)",
+        (now, now),
+    )
+    return {str(row[0]) for row in rows}
+
+
+def hurry(tx: Tx, kind: str, key: str) -> None:
+    """What waits under that key is due now."""
+    tx.run("UPDATE units SET due = ? WHERE kind = ? AND key = ? AND state = 'ready'", (tx.now(), kind, key))
+
+
+def ready_by(tx: Tx, lanes: Sequence[str], moment: str) -> bool:
+    """Whether something waits that is due by then, or whose worker is gone by then."""
+    marks = ", ".join("?" * len(lanes))
+    sql = (
+        "SELECT 1 FROM units WHERE ((state = 'ready' AND due <= ?) OR (state = 'leased' AND owner <> ? AND expires_at <= ?)) "
+        f"AND lane IN ({marks}) LIMIT 1"
+    )
+    return tx.one(sql, (moment, me(), moment, *lanes)) is not None
+
+
+def open_keys(tx: Tx, kind: str) -> set[str]:
+    """Keys that are asked for or in hand."""
+    return {
+        str(row[0]) for row in tx.rows("SELECT key FROM units WHERE kind = ? AND state IN ('ready', 'leased')", (kind,))
+    }
 
 
 def next_due(tx: Tx) -> str | None:

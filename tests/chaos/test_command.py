@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from engine.cli.demo import WORKSPACE
+from engine.cli.demo import example_folder
 from engine.cli.sandboxes import fresh
 from engine.run.chaos import run_chaos
 from engine.spec.workspace import Workspace
@@ -57,7 +57,7 @@ def test_a_workspace_without_flows_of_its_own_says_so(make: Make) -> None:
 
 @pytest.mark.parametrize("seed", [2])
 def test_flows_of_the_library_on_the_bundled_systems_hold(make: Make, seed: int) -> None:
-    workspace = Workspace.open(make({"crosswalk.yaml": WORKSPACE}))
+    workspace = Workspace.open(make({"crosswalk.yaml": (example_folder() / "crosswalk.yaml").read_text("utf-8")}))
     report = run_chaos(workspace, ["clients"], seed, fresh)
     assert report.good, report.as_json()
     assert report.records > 50 and report.faults and report.deaths, report.as_json()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import pytest
 
 from connectors.sandbox import Sandbox, start
+from engine.run.slices import slices
 from engine.sdk.connector import Connector, Operation, Read
 from engine.sdk.errors import ConnectorError
+from engine.spec.sync import Partition
 from engine.spec.workspace import Workspace
 from tests.conftest import Make
 
@@ -134,3 +138,24 @@ def test_a_signature_that_is_wrong_is_refused(workspace: Workspace, monkeypatch:
     with workspace.connector("netsuite") as connector:
         (finding,) = connector.check()
     assert not finding.ok and "401" in finding.what
+
+
+@pytest.mark.parametrize(
+    ("system", "name"),
+    [("salesforce", "Opportunity"), ("kantata", "time_entries"), ("kantata", "expenses"), ("netsuite", "invoice")],
+)
+def test_slices_of_a_system_hold_everything_that_it_has(system: str, name: str, workspace: Workspace) -> None:
+    given = Partition.model_validate({"by": "x", "every": "2 weeks", "from": "2026-09-01"})
+    with workspace.connector(system) as connector:
+        whole = {record.key for batch in connector.read(Read(name)) for record in batch.records}
+        fields = connector.describe(name).slices
+        assert whole and fields
+        for field in fields:
+            parts = [replace(part, field=field) for _, part in slices(given, date(2026, 12, 1))]
+            found = [
+                {record.key for batch in connector.read(Read(name, slice=part)) for record in batch.records}
+                for part in parts
+            ]
+            assert set().union(*found) == whole, field
+            assert sum(1 for keys in found if keys) > 1 or "reat" in field, "no slice of days is everything"
+            assert sum(map(len, found)) <= len(whole) * 1.1, "slices hardly overlap"

@@ -38,8 +38,13 @@ def test_the_reference_is_what_the_code_says() -> None:
 
 def test_yaml_in_the_readme_and_the_guide_is_sound(make: Make) -> None:
     (mapping,) = blocks(ROOT / "README.md")
-    workspace, expected, out, back = blocks(ROOT / "docs/guide.md")
-    flows = {"flows/t.yaml": WATCHED + expected, "flows/clients-out.yaml": out, "flows/clients-back.yaml": back}
+    workspace, history, expected, out, back = blocks(ROOT / "docs/guide.md")
+    flows = {
+        "flows/t.yaml": WATCHED + expected,
+        "flows/deal-history.yaml": history,
+        "flows/clients-out.yaml": out,
+        "flows/clients-back.yaml": back,
+    }
     folder = make({"crosswalk.yaml": workspace, "mappings/salesforce/account.yaml": mapping, **flows})
     assert problems_of(Workspace.open(folder)) == []
 

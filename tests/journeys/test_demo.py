@@ -39,7 +39,7 @@ def test_the_demo_writes_once_and_one_change_is_one_update_in_each_target(tmp_pa
 
     runs = {one["flow"]: one for one in told["first"]}
     assert all(one["state"] in ("succeeded", "partial") for one in told["first"]), "no guard holds a flow of the demo"
-    assert runs["invoices-to-psa"]["created"] == 2, "its amount to the cent, and the invoice that holds it"
+    assert runs["invoices-to-psa"]["created"] == 8, "each its amount to the cent, and the invoice that holds it"
     assert runs["contracts"]["read"] == 16 and runs["project-facts"]["quarantined"] > 0
     billed = {
         row["user_invoice_number"]: row

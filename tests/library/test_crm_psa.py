@@ -16,7 +16,10 @@ from tests.library.conftest import CONNECTIONS, FLOW, House
 HERE = Path(__file__).parent
 READS: dict[str, dict[str, Any]] = read_yaml((HERE / "reads.yaml").read_bytes(), "reads.yaml")[0]
 WRITES: dict[str, Fields] = read_yaml((HERE / "writes.yaml").read_bytes(), "writes.yaml")[0]
-WRITE_ONLY = {"kantata/account_invitation", "kantata/invoice_amount", "kantata/external_payment"}
+WRITE_ONLY = {
+    "kantata/account_invitation", "kantata/invoice_amount", "kantata/external_payment", "kantata/client_credit",
+    "kantata/workspace_from_template", "salesforce/account_credit",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -92,11 +95,11 @@ def test_time_is_exact_and_knows_task_and_role(full: House) -> None:
     assert {row["status"] for row in entries} == {"draft", "approved", "invoiced"}
     yen = next(row for row in entries if row["rate"]["currency"] == "JPY")
     dinar = next(row for row in entries if row["rate"]["currency"] == "KWD")
-    assert yen["rate"]["amount"] == int(yen["rate"]["amount"]) and dinar["rate"]["amount"] < 20
+    assert yen["rate"]["amount"] == int(yen["rate"]["amount"]) and dinar["rate"]["amount"] < 200
 
 
 def test_a_rate_card_has_the_prices_of_its_currency(full: House) -> None:
-    card = one(full, "rate-card", name="Rate card 2")
+    card = one(full, "rate-card", name="Rate card 4")
     assert card["currency"] == "EUR" and len(card["lines"]) == 5
     assert {line["rate"]["currency"] for line in card["lines"]} == {"EUR"}
 

@@ -284,3 +284,24 @@ def our_own_fault(place: Place) -> str:
     with redirect_stderr(told):
         ended(Context(), broken)
     return told.getvalue().strip()
+
+
+@case("X916")
+def served_to_other_machines(place: Place) -> str:
+    place.write(EMPTY)
+    return place.command("serve", "--host", "0.0.0.0", "--port", "0")
+
+
+@case("X917")
+def certificate_without_a_key(place: Place) -> str:
+    place.write(EMPTY)
+    return place.command("serve", "--certificate", "server.pem")
+
+
+@case("X918")
+def port_that_is_taken(place: Place) -> str:
+    import socket
+
+    place.write(EMPTY)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return place.command("serve", "--port", str(taken.getsockname()[1]))

@@ -39,6 +39,7 @@ WRONG: dict[str, dict[str, str]] = {
     "E210": {"flows/f.yaml": FLOW + "checks:\n  - { name: c, that: \"statuss == 'open'\" }\n"},
     "E211": {"flows/f.yaml": FLOW + "checks:\n  - { name: c, that: \"hours == 'x'\" }\n"},
     "E212": {"flows/f.yaml": FLOW + "checks:\n  - { name: c, that: \"status == 'opn'\" }\n"},
+    "E213": {"flows/f.yaml": FLOW + "checks:\n  - { name: c, that: \"!boss.name\" }\n"},
     "E250": {"mappings/files/m.yaml": MAPPING + 'inbound:\n  name: { template: "{{ a" }\n'},
     "E251": {"flows/f.yaml": FLOW + 'checks:\n  - { name: c, that: name, otherwise: "{{ nme }}" }\n'},
     "E252": {"mappings/files/m.yaml": MAPPING + 'inbound:\n  name: { template: "{{ a.__class__ }}" }\n'},
@@ -50,12 +51,16 @@ WRONG: dict[str, dict[str, str]] = {
     "E353": {"mappings/files/m.yaml": MAPPING + "fields: { nam: a }\n"},
     "E354": {"flows/f.yaml": FLOW + "trigger: [{ after: f }]\n"},
     "E355": {"flows/f.yaml": FLOW + "refresh: [name]\n"},
+    "E358": {"crosswalk.yaml": BASE["crosswalk.yaml"].replace("connections:", "connections:\n  second: { connector: files, path: x, format: csv }"),
+             "flows/f.yaml": FLOW + "trigger: [{ webhook: { connection: files, path: a/b } }]\n",
+             "flows/g.yaml": FLOW.replace("flow: f", "flow: g") + "trigger: [{ webhook: { connection: second, path: a/b } }]\n"},
     "E365": {"schemas/s.yaml": SCHEMA + "x-correlates: [name]\nproperties: { name: { type: string } }\n"},
     "E357": {"mappings/files/m.yaml": MAPPING + "onto: { from: b, ref: good }\nfields: { name: a }\n",
              "flows/f.yaml": FLOW.replace("targets: []", "targets: [{ connection: files, mapping: files/m }]")},
     "E356": {"schemas/s.yaml": SCHEMA + "properties: { name: { type: string, x-owner: crm } }\n",
              "mappings/files/m.yaml": MAPPING.replace("good", "s") + "fields: { name: a }\n",
              "flows/f.yaml": FLOW.replace("good", "s").replace("files/s", "files/m")},
+    "E380": {"indicators/i.yaml": "indicator: i\nentity: good\nlimit: 3d\n"},
 }  # fmt: skip
 
 

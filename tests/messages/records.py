@@ -9,9 +9,10 @@ from collections.abc import Callable
 from typing import Any
 from unittest.mock import patch
 
+from engine.run.indicators import judge
 from engine.run.runner import Runner
 from engine.run.session import Options
-from engine.sdk.errors import Position, Problem
+from engine.sdk.errors import Position, Problem, SpecError
 from engine.sdk.record import Fields
 from engine.state import exceptions, runs
 from engine.state.store import Store
@@ -152,6 +153,27 @@ _simple(
     },
 )
 _simple("E450", "code: name", ADA)
+
+
+@case("E381")
+def an_indicator_that_cannot_be_computed(place: Place) -> Problem:
+    late = "indicator: late\nentity: person\nwhere: \"is_before(day, '2026-01-01')\"\n"
+    Line(place, "name: name\nday: day", files={"indicators/late.yaml": late}).put({**ADA, "day": "soon"}).run()
+    store = Store.open("sqlite:///.crosswalk/state.db", place.folder)
+    (value,) = judge(store, place.workspace(), ["late"])
+    store.close()
+    assert value.error is not None
+    return value.error
+
+
+@case("E382")
+def an_object_that_is_read_in_one_go(place: Place) -> Problem:
+    flow = FLOW.replace("mapping: src/people }", "mapping: src/people, partition: { by: at, every: 1 month } }")
+    try:
+        Line(place, "name: name", files={"flows/people.yaml": flow + TO_DW}).put(ADA).run()
+    except SpecError as error:
+        return error.problems[0]
+    raise AssertionError("files are read in one go")
 
 
 @case("E407")

@@ -13,11 +13,11 @@ import pytest
 
 from engine.sdk.codes import CODES
 from engine.sdk.errors import CrosswalkError
-from tests.messages import commands, connections, documents, records, shared
+from tests.messages import commands, connections, documents, processes, records, shared
 from tests.messages.case import CASES, Place
 
 GOLDEN = Path(__file__).parent / "messages.txt"
-ROOMS = (commands, connections, documents, records, shared)
+ROOMS = (commands, connections, documents, processes, records, shared)
 WITHOUT_PLACE = "CRSX"
 """Codes whose first letter is one of these concern no line of a document as a rule."""
 
@@ -26,7 +26,7 @@ def _plain(text: str, folder: Path) -> str:
     """Without what differs from run to run: folders, ports, ids, times."""
     text = text.replace(str(folder), "FOLDER").replace(str(folder.resolve()), "FOLDER")
     text = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:PORT", text)
-    text = re.sub(r"\b([rxu])-\d{8}-\d{6}-\w{6}\b", r"\1-ID", text)
+    text = re.sub(r"\b([rxupv])-\d{8}-\d{6}-\w{6}\b", r"\1-ID", text)
     return re.sub(r"\b[0-9a-f]{32}\b", "ID", text)
 
 

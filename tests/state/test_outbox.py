@@ -109,4 +109,4 @@ def test_a_record_without_a_correlation_is_its_own(store: Store) -> None:
         )
     with store.read() as tx:
         assert correlation.of(tx, "deal", ["a", "b", "new"]) == {"a": "a", "b": "a", "new": "new"}
-        assert correlation.members(tx, "a") == [("deal", "a"), ("deal", "b")]
+        assert correlation.members(tx, "a", ["deal"]) == [("deal", "a"), ("deal", "b")]

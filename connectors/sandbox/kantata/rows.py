@@ -38,9 +38,11 @@ class Rows:
             if fields.get(name) in (None, ""):
                 raise invalid(f"{name.replace('_', ' ').capitalize()} can't be blank", name)
         values = self.checked(plural, fields)
-        inline, custom, crew = (
-            values.pop(name, None) for name in ("external_reference", "custom_fields", "assignments")
+        inline, custom, crew, template = (
+            values.pop(name, None)
+            for name in ("external_reference", "custom_fields", "assignments", "project_template_id")
         )
+        planned = self._planned(template) if plural == "workspaces" and template is not None else []
         id = self.new_id(plural)
         at = self.stamp()
         doc = {"id": id, **self._defaults(plural, values), **values, "created_at": at, "updated_at": at}
@@ -49,7 +51,16 @@ class Rows:
         if inline:
             self.refer({**inline, "subject_type": THINGS[plural].subject, "subject_id": id})
         self._inline(plural, id, custom, crew)
+        for story in planned:
+            self.make("stories", {**story, "workspace_id": id})
         return self.found(plural, id)
+
+    def _planned(self, template: str) -> list[Doc]:
+        """The stories that a project of a template begins with. Raises Fault."""
+        known = self.store.get(SYSTEM, "project_templates", str(template))
+        if known is None:
+            raise invalid(f"Project template {template} must exist", "project_template_id")
+        return [dict(one) for one in known["stories"]]
 
     def new_id(self, plural: str) -> str:
         """An id that no row of the seed has."""

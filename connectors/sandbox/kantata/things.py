@@ -36,6 +36,7 @@ THINGS: dict[str, Thing] = {
                "primary_workspace_group": ("primary_workspace_group_id", "workspace_groups")},
         integers=("price_in_cents",), dates=("start_date", "due_date"), filters=("title",),
     ),
+    "project_templates": Thing("project_template", None, ("title",), verbs=_READ, filters=("title",)),
     "workspace_groups": Thing("workspace_group", "WorkspaceGroup", ("name",), event=True, filters=("name", "company"),
                               links={"workspaces": ("workspace_ids", "workspaces")}),
     "stories": Thing(

@@ -71,7 +71,8 @@ def _kind(name: str, fields: str, required: str = "", **more: object) -> Kind:
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in (
     _kind("customer", f"entityId companyName isPerson:bool firstName lastName email phone url {_ORG} terms:ref:term parent:ref:customer "
-          "isInactive:bool vatRegNumber creditLimit:number entityStatus:enum addressBook:lines comments category:enum", "subsidiary", entity=True),
+          "isInactive:bool vatRegNumber creditLimit:number creditHoldOverride:enum "
+          "entityStatus:enum addressBook:lines comments category:enum", "subsidiary", entity=True),
     _kind("contact", "entityId company:ref:customer|vendor firstName lastName email phone title subsidiary:ref:subsidiary isInactive:bool comments",
           "company", entity=True),
     _kind("job", f"entityId companyName parent:ref:customer startDate:date projectedEndDate:date calculatedEndDate:date {_ORG} "

@@ -22,6 +22,8 @@ CHANCES = {
     "Closed Lost": 0,
 }
 FORECAST = dict(zip(STAGES, ("Pipeline", "Pipeline", "Best Case", "Commit", "Closed", "Omitted"), strict=True))
+METHODS = {14: "usage", 15: "retainer", 16: "barter"}
+"""Contracts that are billed in another way than by turns."""
 AMOUNTS = (Decimal("0.1"), Decimal("0.2"), Decimal("1.005"), Decimal("90071992547409.93"), Decimal("0.3"))
 
 
@@ -164,9 +166,9 @@ def _contracts(size: int) -> Iterator[tuple[str, Doc]]:
             "StartDate": "2026-09-01", "EndDate": "2027-08-31" if number != 4 else None, "ContractTerm": 12,
             "Status": "In Approval Process" if number == 7 else "Draft" if number == 13 else "Activated", "ContractNumber": f"{number:08d}",
             "CurrencyIsoCode": client(client_of(number, size))["CurrencyIsoCode"], "Opportunity__c": None, "Amends__c": None,
-            "Billing_Method__c": ("fixed", "time_and_materials", "milestone")[number % 3] if number != 16 else "barter",
+            "Billing_Method__c": METHODS.get(number, ("fixed", "time_and_materials", "milestone")[number % 3]),
             "Legal_Entity__c": ("UK", "DE", "US")[number % 3] if number != 5 else None, "Value__c": Decimal(number * 25_000),
-            "Ceiling__c": Decimal("99999.99") if number % 4 == 0 else None, "SOW_Reference__c": f"SOW-{number}",
+            "Ceiling__c": {4: Decimal("899999.99"), 12: Decimal("99.99")}.get(number), "SOW_Reference__c": f"SOW-{number}",
         }  # fmt: skip
 
 

@@ -58,7 +58,7 @@ def fill_erp(store: Store, chance: random.Random, size: int) -> None:
     put("salesTaxItem", ({"id": str(n), "itemId": name, "rate": Decimal(rate), "nexusCountry": {"id": country}, "exempt": rate == 0,
                           "reverseCharge": False, "effectiveFrom": "2021-01-01", "isInactive": False}
                          for n, (name, country, rate) in enumerate(TAXES, 1)))  # fmt: skip
-    put("serviceSaleItem", ({"id": str(n), "itemId": name, "displayName": name, "rate": Decimal(90 + 15 * n), "isInactive": n == 6,
+    put("serviceSaleItem", ({"id": str(n), "itemId": f"SV-{n:02d}", "displayName": name, "rate": Decimal(90 + 15 * n), "isInactive": n == 6,
                              "incomeAccount": {"id": "3"}} for n, name in enumerate(SERVICES, 1)))  # fmt: skip
     put("accountingPeriod", _periods())
     # one client is in the ERP already: the first run adopts it by its tax number

@@ -17,6 +17,19 @@ CATEGORIES = ("Travel", "Meals", "Lodging", "Mileage")
 CLOSED, ARCHIVED, NO_GROUP_ROW, NO_GROUP = (3, 8), 12, 6, (5, 6)
 NO_CONTRACT, NO_ENTITY, LOST_CONTRACT = 11, 13, 14
 RATES = (9550, 12500, 18033)
+BOOKED = (1, 2, 4, 9, 15)
+"""Projects that all is right with: nearly all time is theirs."""
+UNPRICED = ("USD", 5)
+STRAY = 2
+"""Entries of each other project of a set, which tell what is wrong with it."""
+TEMPLATES = {
+    "Fixed fee": (("Discovery", "task"), ("Build", "task"), ("Accepted", "milestone")),
+    "Time and materials": (("Work", "task"), ("Advice", "task")),
+    "Milestones": (("Design", "task"), ("Design agreed", "milestone"), ("Build", "task"), ("Live", "milestone")),
+    "Managed service": (("Service desk", "task"), ("Reporting", "task")),
+}
+"""Names of project templates with the stories of each."""
+CARDS = ("GBP", "EUR", "USD", "JPY", "KWD", "CHF", "NOK", "AUD")
 
 
 def fill_psa(store: Store, chance: random.Random, size: int) -> None:
@@ -30,6 +43,7 @@ def fill_psa(store: Store, chance: random.Random, size: int) -> None:
     put("vendors", (_row(n, "2026-09-01", name=f"Vendor {n}", vendor_type="company") for n in range(1, 5)))
     put("expense_categories", (_row(n, "2026-09-01", name=name) for n, name in enumerate(CATEGORIES, 1)))
     put("custom_fields", _custom_fields())
+    put("project_templates", _templates())
     put("users", _people(chance, size))
     put("account_memberships", _memberships(size))
     put(
@@ -67,6 +81,17 @@ def _custom_fields() -> Iterator[Doc]:
     yield _row(2, "2026-09-01", name="Cost centre", value_type="string", subject_type="Workspace")
     yield _row(3, "2026-09-01", name="Retention", value_type="currency", subject_type="Workspace")
     yield _row(4, "2026-09-01", name="Contract", value_type="string", subject_type="Workspace")
+    yield _row(5, "2026-09-01", name="Credit status", value_type="string", subject_type="WorkspaceGroup")
+
+
+def _templates() -> Iterator[Doc]:
+    """One a way of billing: what a project of it begins with."""
+    for number, (name, parts) in enumerate(TEMPLATES.items(), 1):
+        stories = [
+            {"title": title, "story_type": kind, "billable": kind == "task", "state": "not started"}
+            for title, kind in parts
+        ]
+        yield _row(number, "2026-09-01", title=name, stories=stories)
 
 
 def _custom_values(size: int) -> Iterator[Doc]:
@@ -125,7 +150,7 @@ def _projects(chance: random.Random, size: int) -> Iterator[Doc]:
             description=None, start_date="2026-09-01", due_date="2027-03-31" if number != 10 else None,
             status={"color": "green", "key": key, "message": key.title()}, currency=currency, currency_base_unit=base_unit(currency),
             price_in_cents=chance.randrange(10**6, 10**8), budgeted=True, archived=number == ARCHIVED, creator_role="maven",
-            workspace_group_ids=[str(number)] if number not in NO_GROUP else [], primary_maven_id=str(1 + number % 20), rate_card_id="1",
+            workspace_group_ids=[str(number)] if number not in NO_GROUP else [], primary_maven_id=str(1 + number % 20), rate_card_id=_card(currency),
         )  # fmt: skip
 
 
@@ -173,6 +198,16 @@ def _milestones(size: int) -> Iterator[Doc]:
                    currency=currency, currency_base_unit=base_unit(currency), billing_type="milestone", invoice_ids=[])  # fmt: skip
 
 
+def _card(currency: str) -> str:
+    """The card of this year in a currency."""
+    return str(2 * CARDS.index(currency) + 2)
+
+
+def _price(role: int, currency: str) -> int:
+    """What an hour of a role costs, in the currency's smallest unit."""
+    return RATES[role % 3] * base_unit(currency) // 100 * (100 if currency == "JPY" else 1)
+
+
 def _rates(put: object) -> None:
     assert callable(put)
     put("rate_card_sets", iter([_row(1, "2026-01-01", title="Standard")]))
@@ -180,10 +215,17 @@ def _rates(put: object) -> None:
         "rate_card_set_versions",
         (_row(n, "2026-01-01", rate_card_set_id="1", effective_date=f"202{4 + n}-01-01") for n in (1, 2)),
     )
-    put("rate_cards", (_row(n, "2026-01-01", rate_card_set_version_id=str(1 + n % 2), currency=money)
-                       for n, money in enumerate(("GBP", "EUR", "USD", "JPY", "KWD"), 1)))  # fmt: skip
-    put("rate_card_roles", (_row(n, "2026-01-01", rate_card_id=str(1 + n // len(ROLES)), role_id=str(1 + n % len(ROLES)),
-                                 rate_in_cents=RATES[n % 3]) for n in range(1, 25)))  # fmt: skip
+    cards = [(n, money) for n, money in enumerate((one for one in CARDS for _ in range(2)), 1)]
+    put(
+        "rate_cards",
+        (_row(n, "2026-01-01", rate_card_set_version_id=str(2 - n % 2), currency=money) for n, money in cards),
+    )
+    # the card of last year has lower prices; nobody agreed a price for analysts in dollars
+    put("rate_card_roles", (_row(number, "2026-01-01", rate_card_id=str(card), role_id=str(role),
+                                 rate_in_cents=_price(role, money) - (500 if card % 2 else 0))
+                            for number, (card, money, role) in enumerate(
+                                ((card, money, role) for card, money in cards for role in range(1, len(ROLES) + 1)
+                                 if (money, role) != UNPRICED), 1)))  # fmt: skip
 
 
 def _time(chance: random.Random, size: int) -> Iterator[Doc]:
@@ -193,29 +235,44 @@ def _time(chance: random.Random, size: int) -> Iterator[Doc]:
         for person in range(1, people + 1):
             for _ in range(ENTRIES_A_DAY):
                 number += 1
-                yield _entry(number, day, person, 1 + chance.randrange(PROJECTS * size), chance, size)
+                yield _entry(number, day, person, _booked(number, chance, size), chance, size)
+
+
+def _booked(number: int, chance: random.Random, size: int) -> int:
+    """The project of an entry: a sound one, but for a few at the start of the latest week of each that is not."""
+    block, place = PROJECTS * chance.randrange(size), number - 50
+    others = [one for one in range(1, PROJECTS + 1) if one not in BOOKED]
+    if 0 <= place < STRAY * len(others):
+        return others[place % len(others)]
+    return block + chance.choice(BOOKED)
 
 
 def _entry(number: int, day: date, person: int, project: int, chance: random.Random, size: int) -> Doc:
     late = (datetime(2026, 11, 1, tzinfo=UTC) + timedelta(seconds=number * 37 % 1_600_000)).isoformat()
-    currency, approved = _currency(project, size), number % 4 != 0
+    stray = project not in BOOKED and project <= PROJECTS
+    currency, approved = _currency(project, size), number % 4 != 0 or stray
     invoiced = approved and number % 97 == 0 and number <= 97 * INVOICES
+    role, billable = 1 + person % len(ROLES), number % 7 != 0 or stray
+    role = role - 1 if (currency, role) == UNPRICED else role
     row: Doc = {
-        "id": str(number), "workspace_id": str(project), "story_id": str(project * 10 + 1 + number % 3), "user_id": str(person),
-        "role_id": str(1 + person % len(ROLES)), "date_performed": day.isoformat(),
-        "time_in_minutes": chance.choice((30, 90, 240, 450, 475, 1)), "billable": number % 7 != 0, "notes": f"{chance.choice(WORK)} work",
-        "rate_in_cents": chance.choice(RATES), "cost_rate_in_cents": None, "currency": currency, "currency_base_unit": base_unit(currency),
-        "approved": approved, "taxable": False, "is_invoiced": invoiced, "invoice_id": str(number // 97) if invoiced else None,
-        "active_submission_id": None, "created_at": late, "updated_at": late,
+        "id": str(number), "workspace_id": str(project), "story_id": str(project * 10 + 1 + number % 2), "user_id": str(person),
+        "role_id": str(role), "date_performed": day.isoformat(), "time_in_minutes": chance.choice((30, 90, 240, 450, 475, 1)),
+        "billable": billable, "notes": f"{chance.choice(WORK)} work", "rate_in_cents": _price(role, currency), "cost_rate_in_cents": None,
+        "currency": currency, "currency_base_unit": base_unit(currency), "approved": approved, "taxable": False, "is_invoiced": invoiced,
+        "invoice_id": str(number // 97) if invoiced else None, "active_submission_id": None, "created_at": late, "updated_at": late,
     }  # fmt: skip
-    dirt: dict[int, Doc] = {40: {"time_in_minutes": 1530}, 41: {"notes": "x" * 3000}, 42: {"notes": ""}, 43: {"notes": "Café ☕ — déjà vu"},
-                            45: {"story_id": None}}  # fmt: skip
+    dirt: dict[int, Doc] = {39: {"date_performed": "2026-08-31"}, 41: {"time_in_minutes": 1530}, 42: {"notes": "x" * 3000}, 43: {"notes": ""},
+                            45: {"story_id": None}, 46: {"notes": "Café ☕ — déjà vu"}, 47: {"rate_in_cents": 9000},
+                            38: {"workspace_id": "1", "story_id": "11", "currency": "USD", "role_id": "5"}}  # fmt: skip
     return {**row, **dirt.get(number, {})}
 
 
 def _expenses(chance: random.Random, size: int) -> Iterator[Doc]:
     for number in range(1, EXPENSES * size + 1):
-        project, category = 1 + number % (PROJECTS * size), chance.randrange(len(CATEGORIES))
+        project = (
+            1 + number % PROJECTS if number <= PROJECTS else BOOKED[number % len(BOOKED)] + PROJECTS * (number % size)
+        )
+        category = chance.randrange(len(CATEGORIES))
         day, currency = f"2026-11-{1 + number % 19:02d}", _currency(project, size)
         yield _row(
             number, day, workspace_id=str(project), user_id=str(1 + number % PEOPLE), date=day, category=CATEGORIES[category],

@@ -8,6 +8,7 @@ from typing import Any
 from engine.compile.casts import CastFault, to_decimal
 from engine.compile.functions.function import FunctionFault, function
 from engine.compile.operators import number
+from engine.sdk.money import minor_digits
 
 EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN)
 Number = int | Decimal
@@ -84,6 +85,31 @@ def avg(values: list[Any]) -> Decimal | None:
         return Decimal(total(values, "avg")) / len(values)
 
 
+@function(
+    "number|object|null",
+    "number|null",
+    examples=[
+        ("multiply(`1.1`, `1.1`)", Decimal("1.21")),
+        ('multiply(`{"amount": 10.25, "currency": "EUR"}`, `0.5`)', {"amount": Decimal("5.12"), "currency": "EUR"}),
+    ],
+)
+def multiply(value: Any, factor: Number | None) -> Any:
+    """A number times another, exact; money times a number, half even to the currency's unit; null where one is."""
+    if value is None or factor is None:
+        return None
+    with localcontext(EXACT):
+        if number(value):
+            return value * factor
+        if not _money([value]) or not number(value["amount"]):
+            raise FunctionFault("multiply() wants numbers, or money and a number")
+        try:
+            unit = Decimal(1).scaleb(-minor_digits(str(value["currency"])))
+        except ValueError as error:
+            raise FunctionFault(f"multiply(): {error}") from None
+        amount = (Decimal(value["amount"]) * factor).quantize(unit, ROUND_HALF_EVEN)
+    return {"amount": amount, "currency": value["currency"]}
+
+
 @function("object|null", "string", "string?", env=True, examples=[])
 def money_convert(env: Any, money: dict[str, Any] | None, currency: str, day: str | None = None) -> Any:
     """An amount of money in another currency, by the dated table of rates."""
@@ -94,4 +120,4 @@ def money_convert(env: Any, money: dict[str, Any] | None, currency: str, day: st
     return money if money["currency"] == currency else env.convert(money, currency, day)
 
 
-FUNCTIONS = (decimal_, round_half_even, abs_, ceil, floor, sum_, avg, money_convert)
+FUNCTIONS = (decimal_, round_half_even, abs_, ceil, floor, sum_, avg, multiply, money_convert)

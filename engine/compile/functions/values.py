@@ -31,10 +31,10 @@ def one_of(value: Any, values: list[Any]) -> bool:
     return any(same(value, one) for one in values)
 
 
-@function("string", "any", "string?", env=True, examples=[])
-def lookup(env: Any, table: str, key: Any, give: str | None = None) -> Any:
-    """A column of the row with that key in a table; null where there is none."""
-    return env.lookup(table, key, give)
+@function("string", "any", "string?", "string|null?", env=True, examples=[])
+def lookup(env: Any, table: str, key: Any, give: str | None = None, at: str | None = None) -> Any:
+    """A column of the row with that key in a table, of dated rows that of a day; null where there is none."""
+    return env.lookup(table, key, give, at)
 
 
 @function("any", examples=[('hash(`{"b": 1.0, "a": 2}`) == hash(`{"a": 2, "b": 1}`)', True)], name="hash")

@@ -229,7 +229,7 @@ def test_sublists_merge_by_line_or_are_replaced(netsuite: Call, sandbox: Sandbox
     items = netsuite("GET", path, expandSubResources="true")[1]["item"]["items"]
     assert [(one["line"], one["amount"]) for one in items] == [(1, 4.02), (2, 0.1), (3, 5)] and items[0]["item"][
         "refName"
-    ] == "Discovery"
+    ] == "SV-01"
     assert netsuite("GET", f"{path}/item")[1]["totalResults"] == 3
     netsuite("PATCH", f"{path}?replace=item", {"item": {"items": [{"item": {"id": "3"}, "amount": 7}]}})
     assert netsuite("GET", path)[1]["total"] == 7

@@ -1,0 +1,351 @@
+"""Process flows: their source starts instances, and every instance is moved on as far as it comes.
+
+`run_process` is a run of the flow, with everything in the command; `advance` moves one instance, for whoever is woken for
+it; `hear` brings an event to the instances that wait for it. Instances go on with the documents that they began with.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from engine.compile.cycles import plain_type
+from engine.compile.process import ProcessPlan, compile_process
+from engine.compile.rules import key_text
+from engine.run.faults import fingerprint
+from engine.run.hand import Hand, Passed
+from engine.run.items import Counts, Item
+from engine.run.journal import Lost
+from engine.run.pinned import pinned
+from engine.run.replay import run_replay
+from engine.run.session import Connectors, Options, Session
+from engine.run.steps import go_on
+from engine.run.sync import run_sync
+from engine.sdk.errors import CrosswalkError, Problem
+from engine.sdk.record import Fields
+from engine.spec.process import ProcessFlow
+from engine.state import alerts, exceptions, leases, links, processes
+from engine.state.leases import Lease
+from engine.state.processes import ENDED, ENGINE, Instance
+from engine.state.store import Store, Tx, instant, moment_of
+
+if TYPE_CHECKING:
+    from engine.run.runner import Runner
+
+AGAIN = ("compensated", "expired")
+"""States after which a record that has changed starts anew."""
+
+
+class Tally:
+    """What a run did with instances."""
+
+    def __init__(self) -> None:
+        self.started: set[str] = set()
+        self.ends: dict[str, Instance] = {}
+        self.went_on: set[str] = set()
+
+    def onto(self, counts: Counts) -> Fields:
+        """The counts of the JSON contract: `created` are instances that began, `updated` earlier ones that went on,
+        `deleted` those that were taken back; `quarantined` wait for a repair, `waiting` for anything else."""
+        told = counts.as_json()
+        ends = list(self.ends.values())
+        repair = [one for one in ends if one.state == "needs_person" or one.waiting == "repair"]
+        waiting = [one for one in ends if one.state in ("waiting", "compensating", "running") and one not in repair]
+        states: dict[str, int] = {}
+        for one in ends:
+            states[one.state] = states.get(one.state, 0) + 1
+        told |= {
+            "created": len(self.started),
+            "updated": len(self.went_on - self.started),
+            "unchanged": 0,
+            "deleted": sum(one.state in ENDED and one.state != "done" for one in ends),
+            "quarantined": told["quarantined"] + len(repair),
+            "waiting": told["waiting"] + len(waiting),
+            "processes": states,
+        }
+        return told
+
+
+class ProcessCounts(Counts):
+    """Counts of a run of a process flow: what its source gave, and what became of instances."""
+
+    tally: Tally
+
+    @classmethod
+    def with_tally(cls, counts: Counts, tally: Tally) -> ProcessCounts:
+        made = cls(counts.records, counts.targets)
+        made.tally = tally
+        return made
+
+    def as_json(self) -> dict[str, Any]:
+        """See `Tally.onto`."""
+        return self.tally.onto(Counts(self.records, self.targets))
+
+
+# ---------------------------------------------------------------------- a run of the flow
+def run_process(runner: Runner, session: Session, plan: ProcessPlan) -> None:
+    """Read the source, start instances, and move on everything that can go on."""
+    tally, options = Tally(), session.options
+    counts = Counts.of(target.name for target in plan.targets)
+    chosen = _resume_chosen(session, plan) if options.chosen else None
+    session.also.append(lambda tx, items: _start(tx, session, plan, items, tally))
+    if options.chosen:
+        session.options.chosen = tuple(one for one in options.chosen if one not in (chosen or {}))
+        if session.options.chosen:
+            run_replay(session, plan.intake)
+    else:
+        run_sync(session, plan.intake)
+    counts.records = session.counts.records
+    session.also.clear()
+    session.counts = ProcessCounts.with_tally(counts, tally)
+    if options.plan:
+        return
+    with session.store.read() as tx:
+        ready = processes.ready(tx, plan.name)
+        if options.records:
+            wanted = _records(tx, options.records)
+            ready = [id for id in ready if id in tally.started or _about(tx, id) in wanted]
+        if chosen is not None:
+            ready = [id for id in ready if id in tally.started or id in chosen.values()]
+    hands = Hands(runner, session.connectors, {plan.logic: plan}, session.options.actor)
+    with hands.kept():
+        for id in ready:
+            if runner.cancelled.is_set():
+                break
+            hand = hands.advance(id)
+            if hand is not None:
+                tally.ends[id] = hand.one
+                if hand.acted:
+                    tally.went_on.add(id)
+                for target, told in hand.counts.targets.items():
+                    for name, count in told.items():
+                        counts.targets[target][name] += count
+            session.progress(session.counts)
+    judge_deadlines(session.store, plan.name, plan.flow)
+
+
+def _start(tx: Tx, session: Session, plan: ProcessPlan, items: list[Item], tally: Tally) -> None:
+    """In the transaction that stores the records: an instance for each that has none; those that wait are looked at."""
+    kept: dict[str, Item] = {}
+    for item in items:
+        over = item.trouble is not None or item.ended is not None or item.lost or item.goes_again
+        if over or item.deleted or item.left or item.canonical_id is None:
+            continue
+        kept[_key(session, plan, item)] = item
+    known = processes.last_of(tx, plan.name, kept)
+    for key, item in kept.items():
+        last = known.get(key)
+        if last is not None and last.live:
+            processes.wake(tx, [last.id])
+            continue
+        named = bool(session.options.records)
+        anew = last is not None and last.state != "done" and (named or (last.state in AGAIN and item.changed))
+        if last is not None and not anew:
+            continue
+        deadline = instant(moment_of(tx.now()) + plan.flow.done_within) if plan.flow.done_within else None
+        person = session.options.actor or session.options.trigger or ENGINE
+        id = processes.start(
+            tx, plan.name, key, plan.entity, str(item.canonical_id), logic=plan.logic, person=person,
+            correlation=str(item.canonical_id), deadline=deadline,
+        )  # fmt: skip
+        if id is not None:
+            tally.started.add(id)
+            if last is not None and last.exception is not None:
+                exceptions.set_state(tx, [last.exception], "superseded", f"{id} began")
+
+
+def _key(session: Session, plan: ProcessPlan, item: Item) -> str:
+    """What makes an instance one: the values of `key`, by default the record's id."""
+    if not plan.key:
+        return str(item.canonical_id)
+    values = [one.evaluate(item.merged, session.env) for one in plan.key]
+    text = key_text(values[0] if len(values) == 1 else values)
+    return text if text is not None else str(item.canonical_id)
+
+
+def _resume_chosen(session: Session, plan: ProcessPlan) -> dict[str, str]:
+    """Exceptions that tell of instances: those are resumed. Exception → instance."""
+    with session.store.begin("process") as tx:
+        found = processes.of_exception(tx, session.options.chosen)
+        exceptions.set_state(tx, list(found), "due")
+        for id in found.values():
+            one = processes.get(tx, id)
+            if one is not None:
+                resume(tx, one, session.options.actor or ENGINE)
+    return found
+
+
+def resume(tx: Tx, one: Instance, person: str) -> Instance | None:
+    """Try the open step again, or go on with taking back; None where it is not for a person, or moved meanwhile."""
+    if one.state == "waiting" and one.waiting in ("repair", "timer"):
+        state = "running"
+    elif one.state == "needs_person":
+        state = "compensating"
+    else:
+        return None
+    moved = processes.move(tx, one, "resumed", person=person, state=state, detail=one.detail, exception=one.exception)
+    if moved is not None:
+        processes.wake(tx, [one.id])
+    return moved
+
+
+def _records(tx: Tx, names: tuple[str, ...]) -> set[str]:
+    """Canonical ids of `--record`: canonical ids or `connection:native_id`."""
+    found = set()
+    for name in names:
+        connection, colon, native = name.partition(":")
+        found |= {link.canonical_id for link in links.of_native(tx, connection, native)} if colon else {name}
+    return found
+
+
+def _about(tx: Tx, id: str) -> str | None:
+    one = processes.get(tx, id)
+    return one.canonical_id if one else None
+
+
+def judge_deadlines(store: Store, name: str, flow: ProcessFlow) -> None:
+    """`done_within`: an alert while a live instance is later than that."""
+    if flow.done_within is None:
+        return
+    with store.begin("alerts") as tx:
+        late = processes.late(tx, name)
+        if late:
+            alerts.missed(tx, name, "done_within", str(flow.done_within), f"{late[0]}, {len(late)} in all", None)
+        else:
+            alerts.met(tx, name, "done_within", None)
+
+
+# ---------------------------------------------------------------------- single instances
+class Hands:
+    """Instances of one flow in hand, one after the other: connectors are shared, leases held on to."""
+
+    def __init__(
+        self, runner: Runner, connectors: Connectors, plans: dict[bytes, ProcessPlan], actor: str = ""
+    ) -> None:
+        self.runner, self.connectors, self.plans, self.actor = runner, connectors, plans, actor
+        self.lease: Lease | None = None
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """While this lasts, the lease at hand is held on to."""
+        over = threading.Event()
+
+        def renew() -> None:
+            while not over.wait(leases.LIFE.total_seconds() / 3):
+                lease = self.lease
+                if lease is not None:
+                    with self.runner.store.begin("renew") as tx:
+                        leases.renew(tx, lease)
+
+        thread = threading.Thread(target=renew, name="instances", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def advance(self, id: str) -> Hand | None:
+        """Move an instance on; None where somebody else has it, or it is over."""
+        store = self.runner.store
+        with store.begin("take") as tx:
+            lease = leases.claim(tx, f"process:{id}")
+            one = processes.take(tx, id, f"{id}.{lease.fence}") if lease is not None else None
+        if lease is None:
+            return None
+        hand = None
+        try:
+            if one is None or not one.live or one.state in ("needs_person", "paused"):
+                return None
+            self.lease = lease
+            try:
+                plan, make = self._plan(one)
+            except CrosswalkError as error:
+                _stuck(store, one, error)
+                return None
+            hand = Hand(
+                self.runner.workspace, store, self.connectors, plan, one, f"{id}.{lease.fence}", lease, make, self.actor
+            )
+            go_on(hand)
+        except (Passed, Lost):
+            pass  # whoever has it now goes on
+        finally:
+            self.lease = None
+            with store.begin("let go") as tx:
+                processes.let_go(tx, id, f"{id}.{lease.fence}")
+                leases.release(tx, lease)
+        return hand
+
+    def _plan(self, one: Instance) -> tuple[ProcessPlan, Callable[[Hand, Options], Session]]:
+        """The plan that an instance began with, and how its surroundings are made."""
+        workspace = self.runner.workspace
+        if one.logic not in self.plans:
+            variant = pinned(workspace, self.runner.store, one.logic)
+            documents = type(self.runner)(variant, self.runner.store).registry()
+            self.plans[one.logic] = compile_process(
+                variant.document("flow", one.flow), documents, self.connectors.describe
+            )
+        plan = self.plans[one.logic]
+        registry = plan.registry
+
+        def make(hand: Hand, options: Options) -> Session:
+            session = Session(registry.workspace, self.runner.store, registry, self.connectors, hand.advance, options)
+            session.cancelled = self.runner.cancelled
+            return session
+
+        return plan, make
+
+
+def advance(runner: Runner, instance: str) -> str | None:
+    """Move one instance on as far as it comes; when it is to be looked at next, None where nothing is known to be due."""
+    with runner.store.read() as tx:
+        one = processes.get(tx, instance)
+    if one is None or not one.live:
+        return None
+    connectors = Connectors(runner.workspace, None, runner.store)
+    try:
+        hands = Hands(runner, connectors, {})
+        with hands.kept():
+            hand = hands.advance(instance)
+    finally:
+        connectors.close()
+    flow = runner.workspace.document("flow", one.flow).model
+    if isinstance(flow, ProcessFlow):
+        judge_deadlines(runner.store, one.flow, flow)
+    with runner.store.read() as tx:
+        after, now = processes.get(tx, instance), tx.now()
+    if after is None or not after.live or after.state in ("needs_person", "paused"):
+        return None
+    if hand is None:
+        return instant(moment_of(now) + leases.LIFE / 4)  # somebody else has it in hand
+    times = [time for time in (after.until, after.deadline) if time is not None and time > now]
+    return min(times, default=None) if after.state == "waiting" else min(times, default=now)
+
+
+def hear(tx: Tx, flow: str, event: Any) -> None:
+    """An event (`engine.run.events.Event`) for the `wait` steps of a flow; the instances that wait for it go on."""
+    data = {"data": event.data, "source": event.source}
+    processes.hear(tx, flow, plain_type(event.type), str(event.canonical_id), str(event.key), data)
+
+
+def _stuck(store: Store, one: Instance, error: CrosswalkError) -> None:
+    """The documents that an instance began with are not to be had, or do not fit any more: it waits for a person."""
+    told = error.problem
+    problem = Problem(
+        "R641", f"{one.id} cannot go on with the documents that it began with: {told.message}", told.at, told.hint
+    )
+    detail = {"message": problem.message, "code": problem.code}
+    if one.waiting == "repair" and one.detail == detail:
+        return
+    with store.begin("process") as tx:
+        failure = exceptions.Failure(
+            one.flow, one.id, one.entity, one.canonical_id, one.canonical_id, "", "step", "process", "mapping", problem.code,
+            problem.message, problem.hint, str(problem.at) if problem.at else None, None, "open",
+            fingerprint(problem, one.canonical_id, ""), None, None, one.logic, None, None, None,
+        )  # fmt: skip
+        id = exceptions.record(tx, [failure])[0]
+        state = "needs_person" if one.state == "compensating" else "waiting"
+        waiting = "repair" if state == "waiting" else None
+        processes.move(tx, one, problem.message, state=state, waiting=waiting, detail=detail, exception=id)

@@ -25,21 +25,20 @@ class Planned(Exception):
 
 
 @contextmanager
-def _trying(context: Context, name: str, flows: Iterable[str], plan: bool) -> Iterator[Tx]:
-    """A transaction during which none of these flows runs; rolled back where it is only a plan."""
-    with suppress(Planned), context.store.begin(name) as tx:
-        held = []
-        for flow in sorted(flows):
-            lease = leases.claim(tx, f"flow:{flow}")
-            if lease is None:
-                raise UsageError(Problem("R606", f"a run of {flow} is going on", None,
-                                         "wait until it is over, or stop it with `crosswalk runs cancel`"))  # fmt: skip
-            held.append(lease)
-        yield tx
-        for lease in held:
-            leases.release(tx, lease)
-        if plan:
-            raise Planned
+def _alone(tx: Tx, flows: Iterable[str], plan: bool) -> Iterator[None]:
+    """While none of these flows runs. Raises UsageError R606; where it is only a plan, Planned at the end."""
+    held = []
+    for flow in sorted(flows):
+        lease = leases.claim(tx, f"flow:{flow}")
+        if lease is None:
+            hint = "wait until it is over, or stop it with `crosswalk runs cancel`"
+            raise UsageError(Problem("R606", f"a run of {flow} is going on", None, hint))
+        held.append(lease)
+    yield
+    for lease in held:
+        leases.release(tx, lease)
+    if plan:
+        raise Planned
 
 
 def _settled(tx: Tx, ids: Iterable[str]) -> None:
@@ -84,15 +83,17 @@ def merge(context: Context, double: str, record: str, plan: bool) -> None:
         entity, old = record_id(context, tx, double)
         other, kept = record_id(context, tx, record)
     if entity != other or old == kept:
-        why = f"{double} is a {entity}, {record} is a {other}" if entity != other else f"{double} is {record} already"
-        raise UsageError(Problem("E419", why, None, "name two records of one kind"))
+        code, why = "X907", f"{double} is {record} already"
+        if entity != other:
+            code, why = "X908", f"{double} is a {entity}, {record} is a {other}"
+        raise UsageError(Problem(code, why, None, "name two records of one kind"))
     refs = _references(context, entity)
-    with _trying(context, "links merge", _flows_of(context, entity), plan) as tx:
+    with suppress(Planned), context.store.begin("links merge") as tx, _alone(tx, _flows_of(context, entity), plan):
         _settled(tx, (old, kept))
         clashes = relinks.clashes(tx, old, kept)
         if clashes:
             one, two = clashes[0]
-            raise UsageError(Problem("E419", f"{one.connection} has both: {one.native_id} and {two.native_id}", None,
+            raise UsageError(Problem("X909", f"{one.connection} has both: {one.native_id} and {two.native_id}", None,
                                      f"merge them there, then take the one that went off: crosswalk links split "
                                      f"{one.connection}:{one.native_id}"))  # fmt: skip
         counts = relinks.merge(tx, entity, old, kept, refs, "merge")
@@ -123,13 +124,13 @@ def split(context: Context, native: str, plan: bool) -> None:
         raise UsageError(Problem("X908", f"{native!r} is not linked", None, "write connection:native_id"))
     flows = {flow for one in found for flow in _flows_of(context, one.entity)}
     told = []
-    with _trying(context, "links split", flows, plan) as tx:
+    with suppress(Planned), context.store.begin("links split") as tx, _alone(tx, flows, plan):
         for one in found:
             _settled(tx, (one.canonical_id,))
             others = [two for two in state.of_record(tx, one.canonical_id) if two != one and two.state == "live"]
             if not others:
                 hint = "nothing else is linked to it; `links remove` forgets a link"
-                raise UsageError(Problem("E419", f"{native} is all that its {one.entity} is linked to", None, hint))
+                raise UsageError(Problem("X907", f"{native} is all that its {one.entity} is linked to", None, hint))
             fresh = _fresh(tx, one)
             relinks.split(tx, one, fresh, "split")
             audit.append(tx, context.actor, "links split", native, {"from": one.canonical_id, "to": fresh})
@@ -173,7 +174,7 @@ def remap(context: Context, connection: str, object: str, file: Path, plan: bool
     rows = rows_of(file, ("old", "new"))
     documents = {name: context.workspace.document("flow", name).model for name in context.workspace.names("flow")}
     readers = [name for name, flow in documents.items() if _reads(context, flow, connection, object)]
-    with _trying(context, "links remap", documents, plan) as tx:
+    with suppress(Planned), context.store.begin("links remap") as tx, _alone(tx, documents, plan):
         pairs = _pairs(tx, connection, object, rows)
         linked = state.of_places(tx, connection, object, pairs)
         _settled(tx, [one.canonical_id for one in linked])

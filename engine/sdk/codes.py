@@ -132,7 +132,6 @@ CODES: dict[str, str] = {
     "E416": "two systems keep overwriting each other's value",
     "E417": "a person's correction is not taken",
     "E418": "a later version waits for an earlier one",
-    "E419": "two records cannot become one, or one two",
     "E420": "a record does not fit its schema",
     "E421": "a lifecycle change that cannot be reached",
     "E430": "a check does not hold",

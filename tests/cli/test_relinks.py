@@ -134,10 +134,10 @@ def test_a_system_gets_new_ids(world: World) -> None:
 def test_what_is_not_safe_is_refused(world: World) -> None:
     folder, there = world.folder, in_dw(world, "src:1")
     for words, code, text in (
-        (("merge", "src:2", "src:1"), "E419", "has both: "),
-        (("merge", "src:1", "src:t1"), "E419", "src:1 is a person, src:t1 is a team"),
-        (("merge", "src:1", there), "E419", f"src:1 is {there} already"),
-        (("split", "old:9"), "E419", "old:9 is all that its person is linked to"),
+        (("merge", "src:2", "src:1"), "X909", "has both: "),
+        (("merge", "src:1", "src:t1"), "X908", "src:1 is a person, src:t1 is a team"),
+        (("merge", "src:1", there), "X907", f"src:1 is {there} already"),
+        (("split", "old:9"), "X907", "old:9 is all that its person is linked to"),
         (("split", "old:77"), "X908", "'old:77' is not linked"),
     ):
         ended, _, err = call(folder, "links", *words)

@@ -75,12 +75,6 @@ def _csv(place: Place, text: str) -> str:
     return "ids.csv"
 
 
-@case("E419")
-def all_that_it_is(place: Place) -> str:
-    Line(place, "name: name", flow="targets: []\n").put(ADA).run()
-    return place.command("links", "split", "src:1")
-
-
 @case("R610")
 def held(place: Place) -> str:
     line = Line(place, "name: name", flow="targets: []\nguard: { errors: 5% }\n")

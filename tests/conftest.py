@@ -15,7 +15,7 @@ from sqlalchemy import create_engine, text
 
 from engine.state.store import Store
 
-PORTS = {"postgresql": 5432, "mariadb": 3306}
+PORTS = {"postgresql": 5432, "mariadb": 3306, "nats": 4222, "rabbitmq": 5672}
 Make = Callable[..., Path]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from connectors.rest.outcomes import GOOD, failed, of_item, unanswered
-from connectors.rest.shapes import body_of, judge, search, told
+from connectors.rest.shapes import body_of, correlated, judge, search, told
 from engine.sdk.connector import Operation, Outcome
 from engine.sdk.errors import ConnectorError, Problem
 from engine.sdk.http import Answer, Unanswered
@@ -30,7 +30,9 @@ def write_batch(writer: Writer, spec: BatchSpec, group: list[Operation]) -> Outc
     try:
         body = body_of(spec.body, parts, connector.values) if spec.body is not None else None
         url = connector.address(spec, params)
-        answer = connector.send(spec.method, url, body=body, headers=spec.headers, send_by=send_by)
+        answer = connector.send(
+            spec.method, url, body=body, headers={**correlated(group), **spec.headers}, send_by=send_by
+        )
     except Unanswered as error:
         return {one.id: unanswered(one, error) for one in group}
     except ConnectorError as error:

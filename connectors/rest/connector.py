@@ -13,6 +13,7 @@ from connectors.rest.describing import described
 from connectors.rest.media import ACCEPT, DECODE, Media
 from connectors.rest.reading import Reader
 from connectors.rest.shapes import Refusal, filled, judge, told, wait_of
+from connectors.rest.webhooks import answer
 from connectors.rest.writing import Writer
 from engine.sdk.budget import SystemClock, pause_of
 from engine.sdk.config import ConnectionConfig, ObjectSettings, Secret
@@ -22,6 +23,7 @@ from engine.sdk.http import Answer, HttpClient, json_body, shown
 from engine.sdk.manifest import FieldSpec, Manifest, Modified, ObjectSpec
 from engine.sdk.manifest_requests import Request
 from engine.sdk.record import JSON, Fields, Record
+from engine.sdk.webhook import WebhookAnswer, WebhookRequest
 
 
 class RestConfig(ConnectionConfig):
@@ -109,6 +111,11 @@ class RestConnector(Connector[RestConfig]):
         wait = pause_of(answer.headers, limits.remaining, limits.reset, limits.reset_in)
         if wait is not None:
             self.client.budget.pause(wait)
+
+    def webhook(self, request: WebhookRequest) -> WebhookAnswer:
+        if self.manifest.webhooks is None:
+            return super().webhook(request)
+        return answer(self.context.name, self.manifest.webhooks, self.config.settings, request)
 
     def objects(self) -> list[str]:
         return sorted(self.manifest.objects)

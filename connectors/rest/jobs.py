@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from connectors.rest.media import csv_body
 from connectors.rest.outcomes import of_answer, of_item
-from connectors.rest.shapes import Refusal, body_of, id_of, judge, search, told, wait_of
+from connectors.rest.shapes import Refusal, body_of, correlated, id_of, judge, search, told, wait_of
 from engine.sdk.connector import Operation, Outcome
 from engine.sdk.errors import ConnectorError, Problem
 from engine.sdk.http import Answer, Unanswered
@@ -131,7 +131,12 @@ class Job:
         url = self._url(request)
         try:
             answer = self.connector.send(
-                request.method, url, body=body, data=data, headers=request.headers, send_by=send_by
+                request.method,
+                url,
+                body=body,
+                data=data,
+                headers={**correlated(self.group), **request.headers},
+                send_by=send_by,
             )
         except Unanswered as error:
             if error.sent and sends_rows:

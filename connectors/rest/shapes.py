@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -14,11 +14,14 @@ from zoneinfo import ZoneInfo
 import jmespath
 
 from engine.sdk.budget import waiting_time
+from engine.sdk.connector import Operation
 from engine.sdk.errors import ConnectorError, Problem
 from engine.sdk.http import Answer, shown
 from engine.sdk.manifest import ErrorRule, Manifest
 from engine.sdk.manifest_requests import Id, Keyed
 from engine.sdk.record import JSON, Fields
+
+CORRELATION = "X-Correlation-ID"
 
 
 class Refusal(ConnectorError):
@@ -38,6 +41,13 @@ def expression(text: str) -> Any:
 def search(text: str | None, facts: Mapping[str, JSON]) -> JSON:
     """The value of a manifest expression; None where there is none."""
     return None if text is None else expression(text).search(facts)
+
+
+def correlated(operations: Sequence[Operation]) -> dict[str, str]:
+    """The header that tells a system what a call belongs to: the records' correlation, or the run where they have several."""
+    known = {one.correlation for one in operations if one.correlation}
+    text = known.pop() if len(known) == 1 else next((one.run for one in operations if one.run), None) if known else None
+    return {CORRELATION: text} if text and text.isascii() and text.isprintable() else {}
 
 
 def filled(text: str, values: Mapping[str, Any], *, path: bool = False) -> str:

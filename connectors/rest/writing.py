@@ -11,7 +11,7 @@ from connectors.rest.batches import write_batch
 from connectors.rest.forms import forms_of, written_forms
 from connectors.rest.jobs import Job
 from connectors.rest.outcomes import of_answer, unanswered
-from connectors.rest.shapes import body_of
+from connectors.rest.shapes import body_of, correlated
 from engine.sdk.connector import Operation, Outcome, OutcomeState
 from engine.sdk.errors import ConnectorError, Problem
 from engine.sdk.http import Unanswered
@@ -129,7 +129,7 @@ class Writer:
                  "key": one.key, "mark": one.mark}  # fmt: skip
         values = {**self.connector.values, **self.texts(record), "key": one.key, "mark": one.mark,
                   **({self.spec.key[0]: one.key} if one.key else {})}  # fmt: skip
-        headers = dict(spec.headers)
+        headers = {**correlated([one]), **spec.headers}
         if self.spec.idempotency and one.idempotency_key:
             headers[self.spec.idempotency.header] = one.idempotency_key
         if spec.if_match and one.version:

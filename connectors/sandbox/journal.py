@@ -15,7 +15,7 @@ CREATE TABLE IF NOT EXISTS faults (seq INTEGER PRIMARY KEY AUTOINCREMENT, at TEX
   what TEXT);
 """
 KEPT = (
-    "user-agent", "x-request-id", "idempotency-key", "x-netsuite-idempotency-key", "sforce-call-options", "prefer",
+    "user-agent", "x-request-id", "x-correlation-id", "idempotency-key", "x-netsuite-idempotency-key", "sforce-call-options", "prefer",
     "if-match", "if-unmodified-since",
 )  # fmt: skip
 """Request headers that a write is journaled with."""

@@ -36,7 +36,8 @@ def indicators(
     workspace = context.workspace
     for name in names:
         workspace.document("indicator", name)
-    wanted = list(names) or relevant(workspace)
+    with context.store.read() as tx:
+        wanted = list(names) or relevant(tx, workspace)
     if dashboard is not None:
         wanted = [one for one in wanted if dashboard in workspace.document("indicator", one).model.dashboards]
     values = judge(context.store, workspace, wanted, keep=records or 0)
@@ -95,7 +96,8 @@ def _show_one(one: Fields) -> None:
         click.echo(printable(f"  because: {cause['cause']}: {cause['count']:,} {_money(cause['amount'])}".rstrip()))
     for group in one["groups"]:
         by = ", ".join(f"{name} {plain(value)}" for name, value in group["by"].items())
-        value = "" if group["value"] is None else f", {shown(group['value'], one['unit'])}"
+        said = group["value"] is None or group["value"] == group["count"]
+        value = "" if said else f", {shown(group['value'], one['unit'])}"
         click.echo(printable(f"  {by}: {group['count']:,}{value} {_money(group['amount'])}".rstrip()))
     for row in one.get("records", ()):
         parts = [row["id"], str(row["label"] or ""), shown(row["hours"], "hours") if row["hours"] is not None else "",

@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from engine.state.store import Store
 
 COMMANDS = {
-    "demo": "engine.cli.demo", "sandbox": "engine.cli.demo",
+    "demo": "engine.cli.demo", "sandbox": "engine.cli.fakes",
     "init": "engine.cli.author", "new": "engine.cli.author", "validate": "engine.cli.author", "show": "engine.cli.author",
     "schema": "engine.cli.author", "mapping": "engine.cli.preview", "test": "engine.cli.preview",
     "plan": "engine.cli.operate", "run": "engine.cli.operate", "runs": "engine.cli.runs",
     "serve": "engine.cli.serve", "schedule": "engine.cli.schedule",
     "exceptions": "engine.cli.exceptions",
+    "events": "engine.cli.events",
+    "processes": "engine.cli.processes", "approvals": "engine.cli.approvals",
     "links": "engine.cli.links", "trace": "engine.cli.records", "explain": "engine.cli.records",
     "indicators": "engine.cli.indicators",
     "connectors": "engine.cli.care", "state": "engine.cli.care", "doctor": "engine.cli.care",
@@ -168,6 +170,9 @@ SUMMARIES = {
     "serve": "Schedules, webhooks and their runs, in one process.",
     "schedule": "Schedules: list, next, pause, resume.",
     "exceptions": "Records that need a person: list, show, assign, tag, note, edit, replay, try, discard.",
+    "events": "What happened and who was told: list, show, retry, drop, relay.",
+    "processes": "Instances of process flows: list, show, resume, cancel.",
+    "approvals": "Decisions that processes ask for: list, show, approve, reject.",
     "links": "The crosswalk: find, add, import, remove, review, merge, split, remap.",
     "trace": "A record's journey across systems.",
     "explain": "Where a value came from.",

@@ -147,7 +147,7 @@ def run(context: Context, flows: tuple[str, ...], full: bool, since: str | None,
     moved: list[Fields] = []
     alerts: list[Fields] = []
     for name in _flows(context, flows):
-        options = options_of(full=full, since=since, until=until, limit=limit, records=records)
+        options = options_of(full=full, since=since, until=until, limit=limit, records=records, actor=context.actor)
         if plan_file is not None:
             if name not in planned:
                 raise UsageError(

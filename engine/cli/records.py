@@ -12,7 +12,7 @@ from engine.cli.main import Context, common, pass_context
 from engine.cli.masks import MASK, sensitive
 from engine.sdk.errors import Problem, UsageError
 from engine.sdk.record import Fields, decode_json
-from engine.state import canonical, ledger, operations
+from engine.state import canonical, ledger, operations, processes
 from engine.state import links as state
 from engine.state.store import Tx
 
@@ -74,6 +74,10 @@ def trace(context: Context, record: str) -> None:
                 for row in tx.rows("SELECT id, flow, code, message, state, opened_at FROM exceptions WHERE canonical_id = ? "
                                    "ORDER BY opened_at", (id,))
             ],
+            "processes": [
+                {"id": one.id, "flow": one.flow, "state": one.state, "started_at": one.started_at, "finished_at": one.finished_at}
+                for one in processes.of_record(tx, id)
+            ],
         }  # fmt: skip
     hidden = sensitive(context.workspace, entity)
     for one in told["history"]:
@@ -103,6 +107,9 @@ def _show_trace(told: Fields) -> None:
     events += [
         (one["opened_at"], f"{one['code']} {one['message']}  ({one['id']}, {one['state']})")
         for one in told["exceptions"]
+    ]
+    events += [
+        (one["started_at"], f"process {one['flow']} began  ({one['id']}, {one['state']})") for one in told["processes"]
     ]
     for at, what in sorted(events):
         click.echo(printable(f"  {at}  {what}"))

@@ -10,7 +10,7 @@ from engine.cli.chosen import Chosen, narrowed, rows_of
 from engine.cli.main import Context, common, pass_context
 from engine.cli.operate import exit_code, options_of, progress, show_runs
 from engine.sdk.record import Fields
-from engine.state import audit, operations
+from engine.state import audit, operations, processes
 from engine.state import exceptions as state
 
 if TYPE_CHECKING:
@@ -49,7 +49,9 @@ def replay(context: Context, ids: tuple[str, ...], stage: str, logic: str, chose
     for (flow, digest, begins), names in groups.items():
         runner = context.runner(progress)
         runner.workspace = _workspace(context, digest)
-        options = options_of(trigger="replay", replay=True, chosen=tuple(names), stage=begins, logic=digest)
+        options = options_of(
+            trigger="replay", replay=True, chosen=tuple(names), stage=begins, logic=digest, actor=context.actor
+        )
         told.append(runner.run(flow, options).run)
     context.answer({"runs": told}, lambda: show_runs(told, []))
     return exit_code([str(one["state"]) for one in told])
@@ -74,8 +76,12 @@ def _groups(
     groups: dict[tuple[str, bytes | None, str], list[str]] = {}
     with context.store.read() as tx:
         older = {row.id for row in state.older_of(tx, rows)}
+        told_of = processes.of_exception(tx, [row.id for row in rows])
         for one in state.kept(tx, [*older, *(row.id for row in rows)]):
             begins = "raw" if one.id in older else stage
+            if one.id in told_of:  # the instance is resumed: it goes on at its open step
+                groups.setdefault((one.flow, None, "raw"), []).append(one.id)
+                continue
             try:
                 replayable(one, begins)
             except UsageError:

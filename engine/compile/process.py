@@ -194,12 +194,8 @@ class _Binder:
                 (key, value), result = found
                 bound[key] = value
         if model.kind == "publish":
-            problems.add(
-                "E120",
-                "publishing events (`publish`) is not there yet",
-                self.document.at(*place, "publish"),
-                "leave the step out",
-            )
+            at = self.document.at(*place, "connection")
+            _try(problems, lambda: self.registry.workspace.connection(str(model.connection), at))
         if model.kind == "call":
             _try(problems, lambda: self._called(number, model))
         if result is not None:

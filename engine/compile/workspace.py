@@ -12,6 +12,7 @@ from engine.compile.process import compile_process
 from engine.compile.registry import Registry
 from engine.compile.sync import compile_sync
 from engine.compile.triggers import circles, shared_paths
+from engine.sdk.connector import Connector
 from engine.sdk.errors import Position, Problem, Problems, SpecError, in_order, nearest, unknown_name
 from engine.spec.load import Document
 from engine.spec.process import ProcessFlow
@@ -187,6 +188,18 @@ def _connections(workspace: Workspace) -> Iterator[Problem]:
     for number, route in enumerate(workspace.settings.events):
         if route.to not in known:
             yield unknown_name("connection", route.to, known, workspace.at("events", number, "to"))
+        elif not _carries(workspace, route.to):
+            yield Problem("E363", f"connection {route.to!r} takes no events", workspace.at("events", number, "to"),
+                          "name one that does: its connector is nats, rabbitmq or cloudevents")  # fmt: skip
+
+
+def _carries(workspace: Workspace, name: str) -> bool:
+    """Whether a connection's connector publishes events; True where the connector is a fault told elsewhere."""
+    try:
+        found, _ = workspace.connector_kind(workspace.connection(name).connector, None)
+    except SpecError:
+        return True
+    return bool(found.publish is not Connector.publish)
 
 
 def _roles(workspace: Workspace, registry: Registry) -> Iterator[Problem]:

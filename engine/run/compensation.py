@@ -124,6 +124,7 @@ def _undo(hand: Hand, step: StepPlan, row: StepRow) -> str | Waits | Fails:
                 items.append(item)
             session.plan = undoing
             surroundings(session, undoing)
+            session.live = set()  # that it is taken back mends nothing
             diff_items(session, undoing, items, slots_of(session, undoing))
         send(hand, step, session, undoing, items, {name: dict(records) for name, records in done.items()})
         if session.redo:

@@ -10,6 +10,7 @@ from engine.compile.schema import value_at
 from engine.compile.sync import SyncPlan
 from engine.run.items import Item, going
 from engine.run.session import Session
+from engine.sdk.record import JSON
 from engine.state import correlation
 
 
@@ -37,10 +38,20 @@ def correlate_items(session: Session, plan: SyncPlan, items: list[Item]) -> None
                 item.correlates = found
 
 
+def _first(record: JSON, path: str) -> JSON:
+    """The value at a path; of lists on the way (`lines[].invoice`) that of the first element that has one."""
+    head, brackets, rest = path.partition("[]")
+    value = value_at(record, head)
+    if not brackets:
+        return value
+    found = (_first(one, rest.lstrip(".")) if rest else one for one in value or () if isinstance(value, list))
+    return next((one for one in found if one), None)
+
+
 def _named(plan: SyncPlan, item: Item) -> tuple[str, str] | None:
     """(entity, id) of the first record that one of the schema's `x-correlates` fields holds."""
     for name in plan.schema.correlates:
-        value = value_at(item.merged, name)
+        value = _first(item.merged, name)
         entities = plan.schema.refs.get(name, ())
         if isinstance(value, str) and value and len(entities) == 1:
             return entities[0], value

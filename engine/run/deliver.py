@@ -80,7 +80,7 @@ def _once_more(target: TargetPlan, delivery: Delivery, outcome: Outcome) -> bool
     return outcome.state == "in_doubt" and outcome.job is None and safe
 
 
-def _operation(target: TargetPlan, item: Item, delivery: Delivery, deadline: float) -> Operation:
+def _operation(session: Session, target: TargetPlan, item: Item, delivery: Delivery, deadline: float) -> Operation:
     changes = delivery.changes if delivery.kind == "update" else None
     if delivery.kind == "update" and not target.info.partial:
         changes = {**delivery.payload}
@@ -95,12 +95,14 @@ def _operation(target: TargetPlan, item: Item, delivery: Delivery, deadline: flo
         version=delivery.version,
         idempotency_key=delivery.idempotency_key or delivery.op_key,
         send_by=deadline,
+        correlation=item.correlation,
+        run=session.run,
     )
 
 
 def _write(session: Session, target: TargetPlan, pairs: list[Pair], deadline: float) -> dict[str, Outcome]:
     """One outcome an operation. A whole request that was refused is halved until only the culprit is out."""
-    operations_ = [_operation(target, item, delivery, deadline) for item, delivery in pairs]
+    operations_ = [_operation(session, target, item, delivery, deadline) for item, delivery in pairs]
     session.store.crashpoint("before send")
     try:
         found = session.connectors[target.connection].write(target.info.name, operations_)

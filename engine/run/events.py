@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
+from engine.sdk.cloudevents import CloudEvent
 from engine.sdk.errors import SpecError
 from engine.sdk.record import Fields, digest_bytes, encode_json
 from engine.spec.process import ProcessFlow
@@ -142,6 +143,15 @@ def arrived(tx: Tx, routes: Routes, event: Event) -> bool:
     known = digest_bytes(f"{event.source}\x1f{event.id}".encode()).hex() if event.id else ""
     _put(tx, [_row(event, routes.source, inside)._replace(id=known)])
     return True
+
+
+def event_from(told: CloudEvent) -> Event:
+    """Somebody else's event as ours: what it is about is its subject, and the kind of it the first word of its type."""
+    data = told.data if isinstance(told.data, dict) else {} if told.data is None else {"data": told.data}
+    entity = told.type.split(".", 1)[0]
+    return Event(
+        told.type, entity[:200], (told.subject or "")[:500], data, told.correlation, told.source[:200], id=told.id
+    )
 
 
 def _row(one: Event, source: str, wanted: tuple[tuple[str, str], ...]) -> outbox.Fresh:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -34,10 +34,11 @@ class Passed(Exception):
 # ---------------------------------------------------------------------- how a step can end
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The step is done. result: what later steps see under its name."""
+    """The step is done. result: what later steps see under its name. also: what belongs into the same transaction."""
 
     result: JSON = True
     what: str = "done"
+    also: Callable[[Tx], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ class Hand:
 
     def session(self, plan: SyncPlan | None = None) -> Session:
         """Fresh surroundings for one step."""
-        options = Options(trigger="process")
+        options = Options(trigger="process", correlation=self.one.correlation)
         made: Session = self.make_session(self, options)
         made.lease, made.plan = self.lease, plan
         made.counts = Counts.of(target.name for target in plan.targets) if plan else Counts()
@@ -158,8 +159,9 @@ class Hand:
             exception = told.exception
             if exception is None and told.problem is not None and told.kind == "repair":
                 exception = self.note(tx, step, told.problem, told.exception_class, told.queue, told.reads)
-            same = (self.one.state, self.one.waiting, self.one.detail, self.one.exception) == (
-                state, told.kind, detail, exception)  # fmt: skip
+            one = self.one
+            same = (one.state, one.waiting, one.detail, one.exception, one.queue) == (
+                state, told.kind, detail, exception, told.queue)  # fmt: skip
             if same and not changes:
                 tx.run(
                     "UPDATE processes SET until = ? WHERE id = ? AND version = ?",

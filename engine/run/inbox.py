@@ -10,13 +10,15 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from engine.run.chains import ask_followers
+from engine.run.events import Routes, arrived, event_from
 from engine.run.runner import Result
 from engine.run.session import Options
 from engine.run.work import Work
+from engine.sdk.cloudevents import STRUCTURED, parse
 from engine.sdk.errors import CrosswalkError, Problem, SpecError, UsageError
 from engine.sdk.record import Record, decode_json
 from engine.spec.workspace import Workspace
-from engine.state import inbox, leases, ticks, units
+from engine.state import inbox, inputs, leases, ticks, units
 from engine.state.inbox import Row
 from engine.state.store import Tx
 from engine.state.units import Unit
@@ -102,11 +104,12 @@ def _drained(work: Work, plan: Plan, problems: dict[str, Problem], name: str, re
         rows = [row for key in part for row in records[key]]
         with work.store.read() as tx:
             busy = leases.taken(tx, f"flow:{name}")
+            seen = inputs.get(tx, name, [row.key or "" for row in rows if row.record is not None])
         if busy or work.parked:
             plan.keep(rows, name, "busy")
             continue
         try:
-            result = work.run(name, _options(part, records))
+            result = work.run(name, _options(part, records, seen))
         except (SpecError, UsageError) as error:
             problems[name] = error.problem
             plan.keep(rows, name, "never")
@@ -147,12 +150,14 @@ def _problem(result: Result) -> Problem:
     return Problem(str(error["code"]), str(error["message"]))
 
 
-def _options(keys: list[str], records: dict[str, list[Row]]) -> Options:
-    """A run of these records: read again, but for those that came whole and with a version."""
+def _options(keys: list[str], records: dict[str, list[Row]], seen: dict[str, inputs.Seen]) -> Options:
+    """A run of these records: read again, but for those that came whole, with a version that can be compared."""
     given: dict[str, Record] = {}
     for key in keys:
         newest = max(records[key], key=lambda row: (row.at or "", row.seq))
-        if newest.record is not None and newest.at and not newest.deleted and all(row.at for row in records[key]):
+        known = seen[key].modified if key in seen else None
+        lengths = {len(at or "") for at in (*(row.at for row in records[key]), known or newest.at)}
+        if newest.record is not None and newest.at and not newest.deleted and len(lengths) == 1:
             given[key] = Record(key, decode_json(newest.record), newest.at)
     first = records[keys[0]][0]
     gone = frozenset(key for key in keys if key not in given and any(row.deleted for row in records[key]))
@@ -168,12 +173,26 @@ def _settle(work: Work, held: Sequence[Unit], rows: list[Row], plan: Plan, probl
             units.put(tx, "flow", name, lane=lane, payload={"trigger": "webhook"})
         for name in wrote:
             ask_followers(tx, work.workspace, name)
+        _heard(work, tx, rows)
         inbox.settle(tx, [(row.seq, *_state_of(plan.left.get(row.seq, {}))) for row in rows])
-        for unit in sorted(held, key=lambda each: each.key):
-            mine = {
-                flow: why for row in rows if row.unit == unit.key for flow, why in plan.left.get(row.seq, {}).items()
-            }
-            _end(work, tx, unit, mine, problems)
+        left: dict[str, dict[str, str]] = {}
+        for row in rows:
+            left.setdefault(row.unit, {}).update(plan.left.get(row.seq, {}))
+        over = [unit for unit in held if set(left.get(unit.key, {}).values()) <= {"paused"}]
+        units.done_all(tx, over)
+        for unit in sorted((one for one in held if one not in over), key=lambda each: each.key):
+            _end(work, tx, unit, left[unit.key], problems)
+
+
+def _heard(work: Work, tx: Tx, rows: list[Row]) -> None:
+    """Events of others start flows and are heard by processes, by their type; those that nobody wants are done."""
+    typed = [row for row in rows if row.type is not None and row.body is not None and row.flows is None]
+    if not typed:
+        return
+    routes = Routes.of(work.workspace)
+    for row in typed:
+        for event in parse({"content-type": STRUCTURED}, row.body or b""):
+            arrived(tx, routes, event_from(event))
 
 
 def _state_of(left: dict[str, str]) -> tuple[str, tuple[str, ...] | None]:
@@ -183,12 +202,10 @@ def _state_of(left: dict[str, str]) -> tuple[str, tuple[str, ...] | None]:
 
 
 def _end(work: Work, tx: Tx, unit: Unit, left: dict[str, str], problems: dict[str, Problem]) -> None:
-    """End a unit: done, tried again, or given up where nothing but a person can help."""
-    reasons = set(left.values()) - {"paused"}
+    """A unit that is not done: tried again, or given up where nothing but a person can help."""
+    reasons = set(left.values())
     problem = next((problems[flow] for flow in left if flow in problems), Problem("R603", "the run was stopped"))
-    if not reasons:
-        units.done(tx, unit)
-    elif "again" in reasons:
+    if "again" in reasons:
         work.again_in(tx, [unit], problem)
     elif "busy" in reasons:
         work.put_back_in(tx, unit, 0 if work.parked else BUSY)

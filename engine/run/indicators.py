@@ -17,7 +17,7 @@ from engine.run.session import Connectors, Options, Session
 from engine.sdk.errors import Problem, SpecError
 from engine.sdk.record import JSON, Fields, decode_json
 from engine.spec.workspace import Workspace
-from engine.state import alerts, canonical, indicators
+from engine.state import alerts, canonical, indicators, runs
 from engine.state.store import Store, Tx, moment_of
 
 OTHER = "other"
@@ -258,10 +258,11 @@ def _named(session: Session, plan: OtherPlan) -> set[str]:
 
 
 # ---------------------------------------------------------------------- all of them
-def relevant(workspace: Workspace) -> list[str]:
-    """The workspace's own indicators, and those of the library that are about what its flows bring."""
-    own = set(workspace.names("indicator", own=True))
-    filled = {workspace.document("flow", name).model.entity for name in workspace.names("flow", own=True)}
+def relevant(tx: Tx, workspace: Workspace) -> list[str]:
+    """The workspace's own indicators, and those of the library about what its flows bring: its own, and those that ran."""
+    own, known = set(workspace.names("indicator", own=True)), set(workspace.names("flow"))
+    flows = {*workspace.names("flow", own=True), *(known & set(runs.flows(tx)))}
+    filled = {workspace.document("flow", name).model.entity for name in flows}
     models = {name: workspace.document("indicator", name).model for name in workspace.names("indicator")}
     return [name for name, one in models.items() if name in own or (filled and one.entity in (None, *filled))]
 

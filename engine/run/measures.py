@@ -10,7 +10,8 @@ from engine.compile.operators import number
 from engine.run.expectations import spoken_hours
 from engine.sdk.record import JSON
 
-DIGITS = Decimal("0.0001")
+DIGITS = Decimal("0.000001")
+"""Of a share, and of hours: some milliseconds."""
 
 
 @dataclass(slots=True)
@@ -81,7 +82,8 @@ def shown(value: Decimal | None, unit: str) -> str:
     if value is None:
         return "nothing to measure"
     if unit == "hours":
-        return spoken_hours(value)
+        seconds = value * 3600
+        return f"{seconds:.2f}s" if 0 < seconds < 10 else spoken_hours(value)
     if unit == "share":
         return f"{value:.1%}"
     text = f"{value.normalize():,f}" if value != value.to_integral_value() else f"{value:,.0f}"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from engine.compile.cycles import plain_type
 from engine.compile.process import ProcessPlan, compile_process
 from engine.compile.rules import key_text
+from engine.run.events import Event
 from engine.run.faults import fingerprint
 from engine.run.hand import Hand, Passed
 from engine.run.items import Counts, Item
@@ -24,7 +25,7 @@ from engine.run.session import Connectors, Options, Session
 from engine.run.steps import go_on
 from engine.run.sync import run_sync
 from engine.sdk.errors import CrosswalkError, Problem
-from engine.sdk.record import Fields
+from engine.sdk.record import Fields, digest_bytes
 from engine.spec.process import ProcessFlow
 from engine.state import alerts, exceptions, leases, links, processes
 from engine.state.leases import Lease
@@ -148,7 +149,7 @@ def _start(tx: Tx, session: Session, plan: ProcessPlan, items: list[Item], tally
         person = session.options.actor or session.options.trigger or ENGINE
         id = processes.start(
             tx, plan.name, key, plan.entity, str(item.canonical_id), logic=plan.logic, person=person,
-            correlation=str(item.canonical_id), deadline=deadline,
+            correlation=item.correlation, deadline=deadline,
         )  # fmt: skip
         if id is not None:
             tally.started.add(id)
@@ -324,10 +325,10 @@ def advance(runner: Runner, instance: str) -> str | None:
     return min(times, default=None) if after.state == "waiting" else min(times, default=now)
 
 
-def hear(tx: Tx, flow: str, event: Any) -> None:
-    """An event (`engine.run.events.Event`) for the `wait` steps of a flow; the instances that wait for it go on."""
-    data = {"data": event.data, "source": event.source}
-    processes.hear(tx, flow, plain_type(event.type), str(event.canonical_id), str(event.key), data)
+def hear(tx: Tx, flow: str, event: Event) -> None:
+    """An event for the `wait` steps of a flow; the instances that wait for it go on."""
+    id = event.id or digest_bytes(f"{event.source} {event.type} {event.key} {event.canonical_id}".encode()).hex()
+    processes.hear(tx, flow, plain_type(event.type), str(event.canonical_id), id, event.data)
 
 
 def _stuck(store: Store, one: Instance, error: CrosswalkError) -> None:

@@ -114,6 +114,8 @@ def _settle(hand: Hand, step: StepPlan, outcome: Outcome | None) -> bool:
         if outcome is None or step.kind not in ("write", "derive"):
             processes.begin_step(tx, one.id, step.number, step.name, step.kind, hand.advance, {})
         processes.end_step(tx, one.id, step.number, "skipped" if outcome is None else "done")
+        if outcome is not None and outcome.also is not None:
+            outcome.also(tx)
         exceptions.close(tx, one.flow, [(one.canonical_id, "", f"step {step.name}")], f"{one.id} went on")
         context = {**one.context, step.name: result} if step.gives else one.context
         last = step.number + 1 >= len(hand.plan.steps)

@@ -5,12 +5,13 @@ notes what was done, so that a worker that dies leaves either all of it or nothi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from typing import Any
 
 from engine.run.chains import ask_followers
 from engine.run.inbox import drain
+from engine.run.indicators import judge, relevant
 from engine.run.process import advance
+from engine.run.relay import relayed
 from engine.run.runner import Result
 from engine.run.session import Options
 from engine.run.work import Work
@@ -130,8 +131,21 @@ def move_on(work: Work, unit: Unit) -> None:
 
 def bring(work: Work, unit: Unit) -> None:
     """Bring events of the outbox to one destination."""
-    _, due = import_module("engine.run.relay").relayed(work.workspace, work.store, unit.key)
+    sent, due = relayed(work.workspace, work.store, unit.key)
+    if sent:
+        work.tell("events sent", destination=unit.key, events=sent)
     _next(work, unit, due)
+
+
+def measure(work: Work, unit: Unit) -> None:
+    """Compute the indicators, and open or close the alerts of their limits."""
+    with work.store.read() as tx:
+        names = relevant(tx, work.workspace)
+    for value in judge(work.store, work.workspace, names):
+        if value.error is not None:
+            work.tell("indicator failed", indicator=value.plan.name, code=value.error.code)
+    with work.store.begin("unit") as tx:
+        units.done(tx, unit)
 
 
 def _next(work: Work, unit: Unit, due: str | None) -> None:
@@ -146,6 +160,7 @@ def _next(work: Work, unit: Unit, due: str | None) -> None:
 KINDS: dict[str, Callable[[Work, Sequence[Unit]], None]] = {
     "flow": _each(start_flow),
     "inbox": drain,
+    "measure": _each(measure),
     "process": _each(move_on),
     "relay": _each(bring),
     "resolve": _each(resolve),

@@ -7,11 +7,13 @@ retries a write on its own where the system may have taken it, and answers every
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from threading import Event
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
+from engine.sdk.cloudevents import CloudEvent
 from engine.sdk.config import ConnectionConfig, ConnectionContext, WriteClass
 from engine.sdk.errors import ConnectorError, Problem, Trouble
 from engine.sdk.record import JSON, Fields, Record
@@ -151,6 +153,8 @@ class Operation:
     mark: Crosswalk's mark, written to the object's marker field by the connector on create and upsert.
     version: what the target held when it was read (conditional writes). idempotency_key: frozen with the body.
     send_by: value of `engine.sdk.clock.boot()` after which the operation must not be sent any more.
+    correlation: what the record belongs together with others under; run: the run that sends it. Told to systems that
+    take notes of such ids, in a header.
     """
 
     id: str
@@ -162,6 +166,8 @@ class Operation:
     version: str | None = None
     idempotency_key: str | None = None
     send_by: float | None = None
+    correlation: str | None = None
+    run: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +196,9 @@ class Finding:
     what: str
     hint: str = ""
 
+
+Take = Callable[[Mapping[str, str], bytes], bool]
+"""(headers in lower case, body) → whether the message is kept now. False: it is no event, and never will be."""
 
 C = TypeVar("C", bound=ConnectionConfig)
 
@@ -247,6 +256,19 @@ class Connector(ABC, Generic[C]):
         refused. Opens no connection."""
         problem = Problem("C550", f"{self.config.connector} takes no webhooks", None, "use a schedule")
         return WebhookAnswer("refused", status=404, problem=problem)
+
+    def publish(self, topic: str, events: Sequence[CloudEvent]) -> list[Outcome]:
+        """Send events, in this order; one outcome each, keyed by the event's id: `created` (it has it), `refused`, `retry`
+        or `in_doubt`. topic: the connector's own word for where; empty: the connection's default. What is sent again
+        has the same id. Raises ConnectorError only if nothing was sent at all."""
+        raise ConnectorError("config", Problem("C553", f"{self.config.connector} takes no events", None,
+                                               "send them to a connection that does, such as nats, rabbitmq or cloudevents"))  # fmt: skip
+
+    def consume(self, take: Take, stop: Event) -> None:
+        """Hand over messages until `stop` is set. Each is acknowledged only once `take` came back: it is kept then; one
+        that `take` refuses is set aside for good. Whatever it raises leaves the message with the system."""
+        raise ConnectorError("config", Problem("C553", f"{self.config.connector} has no events to read", None,
+                                               "read them from a connection that has, such as nats or rabbitmq"))  # fmt: skip
 
     def get(self, name: str, keys: Sequence[str], fields: tuple[str, ...] = ()) -> dict[str, Record]:
         """Records by native id; those that do not exist are left out."""

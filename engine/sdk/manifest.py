@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from engine.sdk.config import Config, Duration, RateText, WriteClass, duration
 from engine.sdk.connector import FieldType
@@ -29,6 +29,7 @@ from engine.sdk.manifest_requests import (
     marker_text,
     slice_text,
 )
+from engine.sdk.manifest_webhooks import Webhooks
 
 Do = Literal[
     "success",
@@ -157,15 +158,6 @@ class ObjectSpec(Config):
     partial: bool = True
 
 
-class Webhooks(Config):
-    """How calls of the system are verified."""
-
-    verify: dict[str, Any] = {}
-    event_id: str | None = None
-    key: str | None = None
-    object: str | None = None
-
-
 class Manifest(Config):
     """A system."""
 
@@ -187,3 +179,12 @@ class Manifest(Config):
     """The system's own description of any object that has none of its own."""
     objects: dict[str, ObjectSpec]
     webhooks: Webhooks | None = None
+
+    @model_validator(mode="after")
+    def _known_settings(self) -> Manifest:
+        verify = self.webhooks.verify if self.webhooks is not None else None
+        named = [*verify.secret, *filter(None, (verify.user, verify.url))] if verify is not None else []
+        strange = next((one for one in named if one not in self.settings), None)
+        if strange is not None:
+            raise ValueError(f"verifies webhooks by {strange!r}, which is none of its `settings`: add it there")
+        return self

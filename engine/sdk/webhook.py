@@ -30,7 +30,7 @@ class WebhookEvent:
     id: the system's own id of the event, the same each time it is told (None: the digest of body and timestamp counts).
     object, key: the record that it is about; the key is None where the call does not say. at: when it happened.
     record: the record itself, only where the manifest says that events are complete and versioned; else it is re-read.
-    type: a CloudEvents type, where the call carries one.
+    type: a CloudEvents type, where the call carries one; body is then that event in its structured form.
     """
 
     id: str | None = None
@@ -40,6 +40,7 @@ class WebhookEvent:
     at: str | None = None
     record: Fields | None = None
     type: str | None = None
+    body: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

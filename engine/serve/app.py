@@ -33,7 +33,9 @@ def app_of(server: Server, receiver: Receiver) -> Starlette:
         return Response(status_code=500)
 
     routes = [
-        Route("/hooks/{path:path}", receiver.hook, methods=["GET", "POST"]),
+        Route("/hooks/{path:path}", receiver.hook, methods=["GET", "POST", "OPTIONS"]),
+        Route("/events", receiver.event, methods=["POST", "OPTIONS"]),
+        Route("/events/{connection}", receiver.event, methods=["POST", "OPTIONS"]),
         Route("/health", health, methods=["GET"]),
         Route("/ready", ready, methods=["GET"]),
     ]

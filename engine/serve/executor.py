@@ -52,6 +52,7 @@ class LocalExecutor:
         self._jobs: dict[int, str] = {}
         """Job in hand → lane."""
         self._number = 0
+        self._claiming = False
         self._free: dict[str, int] = {}
         self._pools: dict[str, ThreadPoolExecutor] = {}
         self._threads: list[threading.Thread] = []
@@ -77,7 +78,13 @@ class LocalExecutor:
     def idle(self) -> bool:
         """Whether nothing is in hand."""
         with self._lock:
-            return not self._jobs
+            return not self._jobs and not self._claiming
+
+    @property
+    def begun(self) -> int:
+        """How many jobs were taken in hand since the start."""
+        with self._lock:
+            return self._number
 
     def stop_taking(self) -> None:
         """Take nothing more; what is in hand goes on."""
@@ -115,15 +122,19 @@ class LocalExecutor:
             wanted = sorted(free & units.due_lanes(tx))
         if not wanted or self._stop.is_set():
             return False
-        with self.work.store.begin("claim") as tx:
-            taken = {lane: units.claim(tx, self.owner, [lane], self._most(lane)) for lane in wanted}
-        for lane, found in taken.items():
-            together = [unit for unit in found if unit.kind == "inbox"]
-            for job in [together] if together else []:
-                self._begin(lane, job)
-            for unit in found:
-                if unit.kind != "inbox":
-                    self._begin(lane, [unit])
+        self._claiming = True  # what is claimed is in hand before its job is: nobody may take the executor for idle
+        try:
+            with self.work.store.begin("claim") as tx:
+                taken = {lane: units.claim(tx, self.owner, [lane], self._most(lane)) for lane in wanted}
+            for lane, found in taken.items():
+                together = [unit for unit in found if unit.kind == "inbox"]
+                for job in [together] if together else []:
+                    self._begin(lane, job)
+                for unit in found:
+                    if unit.kind != "inbox":
+                        self._begin(lane, [unit])
+        finally:
+            self._claiming = False
         return any(taken.values())
 
     def _most(self, lane: str) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 from engine.run.runner import quiet
 from engine.run.work import Work
 from engine.sdk.errors import CrosswalkError
-from engine.serve import log
+from engine.serve import consumers, log
 from engine.serve.executor import CONCURRENCY, LocalExecutor
 from engine.serve.leader import Leader
 from engine.serve.scheduler import FAR, Scheduler
@@ -45,6 +45,7 @@ class Server:
         self._clock: Any = None
         self._http: Any = None
         self._receiver: Any = None
+        self._end_reading: Callable[[], None] = lambda: None
         self._thread: threading.Thread | None = None
         self._quiet = ExitStack()
 
@@ -66,6 +67,7 @@ class Server:
         self._clock.add_job(self._beat, "interval", seconds=EVERY, id="beat", next_run_time=datetime.now(UTC))
         self._clock.add_job(gc.collect, "interval", seconds=TIDY, id="tidy")
         self._clock.start()
+        self._end_reading = consumers.start(self.workspace, self.store, self.tell, self.executor.dispatch)
 
     def _listen(self, listening: socket.socket, tls: tuple[Path, Path] | None) -> None:
         import uvicorn
@@ -90,6 +92,7 @@ class Server:
         self.tell("stopping", in_hand=self.executor.health()["in_hand"], grace=grace)
         if self._clock is not None:
             self._clock.shutdown(wait=True)
+        self._end_reading()
         if self._http is not None and self._thread is not None:
             self._http.should_exit = True
             self._thread.join()
@@ -155,7 +158,7 @@ class Server:
             self.scheduler.look(patient=True)
             self.sweeper.sweep()
         self.executor.serve(tuple(CONCURRENCY), self._hands())
-        while not stopping() and (not self.executor.idle or self._more()):
+        while not stopping() and not self._all_done():
             self.executor.dispatch()
             time.sleep(0.02)
         self.executor.stop_taking()
@@ -164,6 +167,11 @@ class Server:
         self.executor.close()
         self.leader.step_down()
         return self.work.results
+
+    def _all_done(self) -> bool:
+        """Whether nothing is in hand and nothing is due, and nothing was taken in hand between the two looks."""
+        begun = self.executor.begun
+        return self.executor.idle and not self._more() and self.executor.idle and self.executor.begun == begun
 
     def _more(self) -> bool:
         """Whether something is due now or in a moment."""

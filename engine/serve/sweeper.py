@@ -6,6 +6,7 @@ import time
 from datetime import timedelta
 
 from engine.run.expectations import judge_freshness
+from engine.run.indicators import relevant
 from engine.run.work import Work
 from engine.state import inbox, leases, operations, ticks, units
 from engine.state.care import prune_serve
@@ -14,6 +15,8 @@ from engine.state.store import Tx, instant, moment_of
 EVERY = 5.0
 """Seconds between two sweeps."""
 MINUTE, HOUR = 60.0, 3600.0
+INDICATORS = 600.0
+"""Seconds between two computations of the indicators."""
 LEFT = timedelta(hours=1)
 """After this, events whose work was given up are tried anew."""
 SETTLED = timedelta(minutes=5)
@@ -57,6 +60,8 @@ class Sweeper:
         for flow in ticks.open_flows(tx):
             if flow not in asked:
                 units.put(tx, "flow", flow, lane=self._lane(flow), payload={"trigger": "schedule"})
+        if self._time_for("indicators", INDICATORS) and relevant(tx, self.work.workspace):
+            units.put(tx, "measure", "indicators", lane="bulk")
         if self._time_for("left behind", MINUTE):
             left = inbox.left_behind(tx, instant(now - LEFT))
             units.put_many(tx, "inbox", left, lane=inbox.LANE, due=instant(now))

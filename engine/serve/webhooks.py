@@ -104,7 +104,8 @@ class Receiver:
     def __init__(self, workspace: Workspace, store: Store, tell: Tell, dispatch: Any) -> None:
         self.tell = tell
         self.hooks: dict[str, Hook] = hooks(workspace)
-        names = sorted({hook.connection for hook in self.hooks.values()})
+        self.doors = [name for name, data in workspace.settings.connections.items() if data.get("accept")]
+        names = sorted({hook.connection for hook in self.hooks.values()} | set(self.doors))
         self._connectors = {name: workspace.connector(name) for name in names}
         quota = workspace.settings.serve.webhooks
         self._quotas = {name: Bucket(quota.count, quota.per.total_seconds()) for name in names}
@@ -124,6 +125,14 @@ class Receiver:
             self.tell("webhook refused", status=404)
             return Response(status_code=404)
         return await self.take(request, path, hook.connection)
+
+    async def event(self, request: Request) -> Response:
+        """A CloudEvent at `/events`, or `/events/CONNECTION` where several connections take some."""
+        name = str(request.path_params.get("connection") or (self.doors[0] if len(self.doors) == 1 else ""))
+        if name not in self.doors:
+            self.tell("webhook refused", status=404)
+            return Response(status_code=404)
+        return await self.take(request, "", name)
 
     async def take(self, request: Request, path: str, connection: str) -> Response:
         """A call of a connection, from its quota to its answer."""
@@ -199,5 +208,5 @@ def arrivals(connection: str, path: str, call: WebhookRequest, events: Iterable[
         own = blake2b(b"\0".join((call.body, at.encode(), str(number).encode())), digest_size=16).hexdigest()
         yield Arrival(
             connection, event.id or own, event.object, event.key, path, event.type, event.deleted, event.at,
-            encode_json(event.record) if event.record is not None else None, None if number else call.body,
+            encode_json(event.record) if event.record is not None else None, event.body or (None if number else call.body),
         )  # fmt: skip

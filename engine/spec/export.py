@@ -23,6 +23,7 @@ _ANNOTATIONS: dict[str, Any] = {
     "x-ref": {"type": ["string", "array"]},
     "x-transitions": {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "string"}}},
     "x-history": {"type": "boolean"},
+    "x-correlates": {"type": "array", "items": {"type": "string"}},
     "x-sensitive": {"enum": ["personal", "compensation", "financial", "tax"]},
 }
 

@@ -160,6 +160,18 @@ def _lifecycle(node: dict[str, Any], path: tuple[Any, ...], positions: Positions
                              positions.at(*path, "x-transitions", state), nearest(str(one), states))  # fmt: skip
 
 
+def _single_refs(node: Any, path: str = "") -> Iterator[str]:
+    """Paths of fields that refer to records of one entity; `[]` marks lists."""
+    fields = node.get("properties") if isinstance(node, dict) else None
+    for name, sub in (fields if isinstance(fields, dict) else {}).items():
+        here = f"{path}.{name}".lstrip(".")
+        for one, at in ((sub, here), (sub.get("items") if isinstance(sub, dict) else None, f"{here}[]")):
+            if isinstance(one, dict):
+                if isinstance(one.get("x-ref"), str) and one["x-ref"] != "any":
+                    yield at
+                yield from _single_refs(one, at)
+
+
 def _root(data: dict[str, Any], positions: Positions, problems: Problems) -> None:
     properties = data.get("properties")
     names = list(properties) if isinstance(properties, dict) else []
@@ -171,11 +183,7 @@ def _root(data: dict[str, Any], positions: Positions, problems: Problems) -> Non
         problems.add("E114", f"`x-label` names {label!r}, which is not a field",
                      positions.at("x-label"), nearest(str(label), names))  # fmt: skip
     given = data.get("x-correlates")
-    fields = properties if isinstance(properties, dict) else {}
-    refs = [
-        name for name, one in fields.items()
-        if isinstance(one, dict) and isinstance(one.get("x-ref"), str) and one["x-ref"] != "any"
-    ]  # fmt: skip
+    refs = list(_single_refs(data))
     for number, name in enumerate(given if isinstance(given, list) else [] if given is None else [given]):
         if name not in refs:
             problems.add("E365", f"`x-correlates` names {name!r}, which is not a field that refers to one entity",

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from engine.sdk.errors import Problem
+from engine.state import outbox
 from engine.state.operations import OPEN
 from engine.state.store import StateError, Store, instant, moment_of
 from engine.state.tables import metadata
@@ -15,6 +16,7 @@ DEFAULTS = {
     "exceptions": timedelta(days=180),
     "inputs": timedelta(days=14),
     "operations": timedelta(days=90),
+    "events": timedelta(days=30),
     "inbox": timedelta(days=30),
 }
 TICKS, UNITS = timedelta(days=7), timedelta(days=1)
@@ -57,6 +59,8 @@ def prune(store: Store, keep: dict[str, timedelta]) -> dict[str, int]:
     for name, (sql, limit) in statements.items():
         with store.begin("prune") as tx:
             removed[name] = tx.run(sql, (limit,))
+    with store.begin("prune") as tx:
+        removed["events"] = outbox.prune(tx, before("events"))
     with store.begin("prune reads") as tx:
         gone = "exception NOT IN (SELECT id FROM exceptions)"
         for sql in (

@@ -51,6 +51,15 @@ def of_flow(tx: Tx, flow: str) -> list[Correction]:
     return _read(tx, "past = 0 AND flow = ?", flow)
 
 
+def people(tx: Tx, flow: str, canonical_id: str) -> set[str]:
+    """Who corrected a record for a flow."""
+    sql = (
+        "SELECT DISTINCT c.person FROM corrections c JOIN links l ON l.native_id = c.key "
+        "WHERE c.flow = ? AND l.canonical_id = ?"
+    )
+    return {str(row[0]) for row in tx.rows(sql, (flow, canonical_id))}
+
+
 def _read(tx: Tx, test: str, value: str) -> list[Correction]:
     rows = tx.rows(f"SELECT {_COLUMNS} FROM corrections WHERE {test} ORDER BY at, exception, number", (value,))
     return [

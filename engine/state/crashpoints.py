@@ -9,17 +9,17 @@ LINE = ("lease", "pin", "resolve", "T1", "T2", "finish", "release")
 """Commits of a run, in the order in which it comes to them."""
 PROCESS = ("take", "step", "process", "approval", "let go")
 """Commits of a process instance that is moved on, beside those of its writes."""
-BESIDE = ("renew", "budget", "job", "scan", "careful")
+BESIDE = ("renew", "budget", "job", "scan", "careful", "relay")
 """Commits beside the line: of the thread that holds the lease, of whoever calls a system, opens a job."""
 COMMANDS = (
     "seed", "links add", "links remove", "links import", "links review", "links merge", "links split", "links remap",
     "cancel", "approve", "note", "replay", "discard", "assign", "tag", "edit", "supersede", "prune", "prune reads", "age",
-    "alerts", "pause", "resume",
+    "alerts", "pause", "resume", "indicators", "event", "decide", "resume process", "cancel process",
 )  # fmt: skip
 """Commits of commands: each is one transaction of its own."""
 SERVE = ("leader", "tick", "sweep", "claim", "unit", "units", "inbox put", "inbox")
 """Commits of `serve`, beside those of the runs that it starts."""
-CALLS = ("read", "find", "get", "send", "resend", "search", "outcomes")
+CALLS = ("read", "find", "get", "send", "resend", "search", "outcomes", "publish")
 """Calls to systems."""
 
 

@@ -1,6 +1,6 @@
 """Units: work that an executor is woken for. One open unit a (kind, key); whoever holds its lease does it.
 
-Kinds: `run` (a run that a command began), `flow` (start a flow), `inbox`, `relay`, `process`, `resolve`. A unit that
+Kinds: `run` (a run that a command began), `flow` (start a flow), `inbox`, `relay`, `process`, `resolve`, `measure`. A unit that
 is asked for while somebody works on it is done once more afterwards, so that nothing that came meanwhile is missed.
 """
 
@@ -116,15 +116,13 @@ def claim(tx: Tx, owner: str, lanes: Sequence[str], limit: int = 1, life: timede
     )
     until = instant(moment_of(now) + life)
     taken = []
-    for row in rows:
-        id, kind, key, lane, payload, attempts, fence = row
-        unit = Unit(id, kind, key, lane, decode_json(bytes(payload)), int(attempts) + 1, int(fence) + 1)
-        if tx.run(
-            "UPDATE units SET state = 'leased', owner = ?, expires_at = ?, attempts = ?, fence = ?, again = 0 "
-            "WHERE id = ? AND fence = ?",
-            (owner, until, unit.attempts, unit.fence, unit.id, unit.fence - 1),
-        ):
-            taken.append(unit)
+    for id, kind, key, lane, payload, attempts, fence in rows:  # locked, so nobody else takes them
+        taken.append(Unit(id, kind, key, lane, decode_json(bytes(payload)), int(attempts) + 1, int(fence) + 1))
+    tx.many(
+        "UPDATE units SET state = 'leased', owner = ?, expires_at = ?, attempts = ?, fence = ?, again = 0 "
+        "WHERE id = ? AND fence = ?",
+        [(owner, until, unit.attempts, unit.fence, unit.id, unit.fence - 1) for unit in taken],
+    )
     return taken
 
 
@@ -134,16 +132,20 @@ def renew(tx: Tx, unit: Unit, life: timedelta = LIFE) -> bool:
     return tx.run("UPDATE units SET expires_at = ? WHERE id = ? AND fence = ?", (until, unit.id, unit.fence)) == 1
 
 
+_DONE = (
+    "UPDATE units SET state = CASE again WHEN 1 THEN 'ready' ELSE 'done' END, attempts = 0, owner = NULL, "
+    "expires_at = NULL, error = NULL WHERE id = ? AND fence = ? AND state = 'leased'"
+)
+
+
 def done(tx: Tx, unit: Unit) -> bool:
     """The work is done, or goes on at once where it was asked for meanwhile; False where another worker has it."""
-    return (
-        tx.run(
-            "UPDATE units SET state = CASE again WHEN 1 THEN 'ready' ELSE 'done' END, attempts = 0, owner = NULL, "
-            "expires_at = NULL, error = NULL WHERE id = ? AND fence = ? AND state = 'leased'",
-            (unit.id, unit.fence),
-        )
-        == 1
-    )
+    return tx.run(_DONE, (unit.id, unit.fence)) == 1
+
+
+def done_all(tx: Tx, held: Iterable[Unit]) -> None:
+    """Like `done`, for many."""
+    tx.many(_DONE, [(unit.id, unit.fence) for unit in sorted(held, key=lambda each: each.key)])
 
 
 def later(tx: Tx, unit: Unit, due: str, error: str | None = None, *, counted: bool = True) -> bool:

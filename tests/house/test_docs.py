@@ -17,6 +17,7 @@ import pytest
 
 from engine.cli.reference import reference
 from engine.compile.workspace import problems_of
+from engine.sdk.manifest_webhooks import Webhooks
 from engine.spec.source import read_yaml
 from engine.spec.workspace import Workspace
 from tests.conftest import Make
@@ -47,6 +48,15 @@ def test_yaml_in_the_readme_and_the_guide_is_sound(make: Make) -> None:
     }
     folder = make({"crosswalk.yaml": workspace, "mappings/salesforce/account.yaml": mapping, **flows})
     assert problems_of(Workspace.open(folder)) == []
+
+
+def test_yaml_of_the_page_on_events_is_sound(make: Make) -> None:
+    flow, workspace = blocks(ROOT / "docs/events.md")
+    folder = make({"crosswalk.yaml": workspace, "flows/people-to-desk.yaml": flow})
+    assert problems_of(Workspace.open(folder)) == []
+    hooks = re.findall(r"```\n(webhooks:.*?)```", (ROOT / "docs/events.md").read_text("utf-8"), re.DOTALL)
+    data, _ = read_yaml(hooks[0].encode(), "events.md")
+    assert Webhooks.model_validate(data["webhooks"]).verify.secret == ["webhook_secret", "webhook_secret_next"]
 
 
 WATCHED = "flow: t\nkind: sync\nentity: client\nsource: { connection: crm, mapping: salesforce/account }\ntargets: []\n"

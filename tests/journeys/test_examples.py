@@ -41,3 +41,37 @@ def test_quickstart(tmp_path: Path) -> None:
     assert (code, run["runs"][0]["created"], run["runs"][0]["quarantined"]) == (3, 1, 1)
     assert call("run", "people", "--full")[1]["runs"][0]["created"] == 0
     db.close()
+
+
+def test_quote_to_cash_names_every_flow_of_the_story_and_of_the_library(tmp_path: Path) -> None:
+    from engine.cli.story import FLOWS
+    from engine.compile.workspace import problems_of
+    from engine.spec.workspace import Workspace
+
+    folder = tmp_path / "quote_to_cash"
+    shutil.copytree(EXAMPLES / "quote_to_cash", folder, ignore=shutil.ignore_patterns(".crosswalk"))
+    workspace = Workspace.open(folder)
+    assert problems_of(workspace) == []
+    readme, guide = (folder / "README.md").read_text(), (EXAMPLES.parent / "docs/quote-to-cash.md").read_text()
+    lines = [line.split()[1:] for line in readme.splitlines() if line.startswith("crosswalk ")]
+    named = {name for words in lines if words[0] in ("run", "plan") for name in words[1:]}
+    known = {name for name in workspace.names("flow") if workspace.document("flow", name).model.kind != "reconcile"}
+    assert set(FLOWS) <= named == known
+    assert {name for name in known if f"`{name}`" not in guide} <= {
+        "sellers", "clients", "contacts", "contracts", "projects-to-erp", "project-facts", "tasks", "legal-entity-choices",
+    }, "the guide tells of every flow"  # fmt: skip
+    words = {words[0] for words in lines}
+    assert words == {"validate", "run", "plan", "exceptions"}
+
+
+def test_the_table_of_the_guide_is_sound(tmp_path: Path) -> None:
+    import re
+
+    from engine.compile.workspace import problems_of
+    from engine.spec.workspace import Workspace
+
+    (block,) = re.findall(r"```yaml\n(.*?)```", (EXAMPLES.parent / "docs/quote-to-cash.md").read_text(), re.DOTALL)
+    (tmp_path / "crosswalk.yaml").write_text("crosswalk: 1\nname: own\n")
+    (tmp_path / "mappings/tables").mkdir(parents=True)
+    (tmp_path / "mappings/tables/billing_rules.yaml").write_text(block)
+    assert problems_of(Workspace.open(tmp_path)) == []

@@ -54,6 +54,7 @@ WRONG: dict[str, dict[str, str]] = {
     "E358": {"crosswalk.yaml": BASE["crosswalk.yaml"].replace("connections:", "connections:\n  second: { connector: files, path: x, format: csv }"),
              "flows/f.yaml": FLOW + "trigger: [{ webhook: { connection: files, path: a/b } }]\n",
              "flows/g.yaml": FLOW.replace("flow: f", "flow: g") + "trigger: [{ webhook: { connection: second, path: a/b } }]\n"},
+    "E363": {"crosswalk.yaml": BASE["crosswalk.yaml"] + "events: [{ to: files, types: [good.*] }]\n"},
     "E365": {"schemas/s.yaml": SCHEMA + "x-correlates: [name]\nproperties: { name: { type: string } }\n"},
     "E357": {"mappings/files/m.yaml": MAPPING + "onto: { from: b, ref: good }\nfields: { name: a }\n",
              "flows/f.yaml": FLOW.replace("targets: []", "targets: [{ connection: files, mapping: files/m }]")},

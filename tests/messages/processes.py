@@ -141,3 +141,25 @@ _running("R638", APPROVE, died_often)
 _running("R639", STEPS, undo_refused)
 _running("R640", "  - call: clients\n    record: client\n    timeout: 1h\n", called_too_long)
 _running("R641", APPROVE, forgotten)
+
+
+def _deciding(code: str, do: Callable[[World], None]) -> None:
+    @case(code)
+    def run(place: Place) -> str:
+        with played(place, APPROVE) as world:
+            world.run(actor="bob")
+            do(world)
+        return "nothing was refused"
+
+
+_deciding("X923", lambda world: world.decide("approve", "ann", "v-1"))
+_deciding("X924", lambda world: (world.decide("reject", "ann"), world.decide("approve", "cyd"))[0])
+_deciding("X925", lambda world: world.decide("approve", "bob"))
+
+
+def changed_meanwhile(world: World) -> None:
+    world.change("amount", 99)
+    world.decide("approve", "ann")
+
+
+_deciding("X926", changed_meanwhile)

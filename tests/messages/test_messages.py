@@ -13,11 +13,11 @@ import pytest
 
 from engine.sdk.codes import CODES
 from engine.sdk.errors import CrosswalkError
-from tests.messages import commands, connections, documents, processes, records, shared
+from tests.messages import commands, connections, documents, events, processes, records, shared
 from tests.messages.case import CASES, Place
 
 GOLDEN = Path(__file__).parent / "messages.txt"
-ROOMS = (commands, connections, documents, processes, records, shared)
+ROOMS = (commands, connections, documents, events, processes, records, shared)
 WITHOUT_PLACE = "CRSX"
 """Codes whose first letter is one of these concern no line of a document as a rule."""
 

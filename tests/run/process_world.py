@@ -7,16 +7,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.run import deliver
+from engine.run.decisions import cancel_instance, decide
+from engine.run.events import Event
 from engine.run.memory import KINDS, MemoryConnector
+from engine.run.process import hear, judge_deadlines
 from engine.run.runner import Runner
 from engine.run.session import Options
 from engine.run.stage import Stage
 from engine.sdk.config import ConnectionConfig, ConnectionContext
 from engine.sdk.connector import ObjectInfo, Operation, Outcome
 from engine.sdk.errors import Problem
+from engine.sdk.record import decode_json, encode_json
 from engine.spec.testcase import TestFile
 from engine.spec.workspace import Workspace
-from engine.state import approvals, care, exceptions, processes
+from engine.state import alerts, approvals, canonical, care, exceptions, processes
 from engine.state.processes import Instance
 from engine.state.store import Store
 from tests.run.test_sync import SCHEMA
@@ -76,6 +81,9 @@ FILES = {
 }  # fmt: skip
 
 
+LONG_AGO = "2026-01-01T00:00:00.000000Z"
+
+
 class System(MemoryConnector):
     """A system in memory of one class. faults: object → what its next writes meet."""
 
@@ -93,6 +101,8 @@ class System(MemoryConnector):
     def _one(self, name: str, operation: Operation) -> Outcome:
         waiting = self.faults.get(name, [])
         what = waiting.pop(0) if waiting else ""
+        if operation.send_by is not None and deliver.boot() > operation.send_by:
+            return Outcome(operation.id, "retry", operation.key, problem=Problem("C515", "it is too late to send"))
         if what == "refuse":
             return Outcome(operation.id, "refused", operation.key, problem=Problem("C541", "not today"))
         if what == "busy":
@@ -148,6 +158,42 @@ class World(Stage):
         for name in flows or ("clients", "deals"):
             told = Runner(self, self.state).run(name, Options(**options)).run
         return told
+
+    def decide(self, verdict: str, person: str, id: str | None = None, because: str = "it is right") -> None:
+        """A person decides on the latest question."""
+        with self.state.read() as tx:
+            (*_, last) = approvals.listed(tx, everything=True)
+        decide(Runner(self, self.state), id or last.id, verdict, person, because)
+
+    def change(self, field: str, value: Any) -> None:
+        """The only deal's canonical record changes; nobody has looked at it since."""
+        with self.state.begin("test") as tx:
+            one = processes.listed(tx, everything=True)[0]
+            stored = canonical.get(tx, "deal", [one.canonical_id])[one.canonical_id]
+            data = encode_json({**decode_json(stored.data), field: value})
+            canonical.put(tx, "deal", [canonical.Change(stored.id, stored.version, data, stored.provenance)], "r-test")
+
+    def tell(self, type: str, subject: str) -> None:
+        """An event comes in."""
+        with self.state.begin("test") as tx:
+            hear(tx, "deals", Event(type, type.split(".")[0], subject, {"by": "a test"}))
+
+    def cancel(self, person: str) -> None:
+        cancel_instance(Runner(self, self.state), self.one.id, person, "wrong")
+
+    def late(self) -> None:
+        """All that instances wait for, or should be done by, is in the past."""
+        with self.state.begin("test") as tx:
+            tx.run("UPDATE approvals SET expires = ? WHERE expires IS NOT NULL", (LONG_AGO,))
+            tx.run("UPDATE processes SET until = ? WHERE until IS NOT NULL", (LONG_AGO,))
+            tx.run("UPDATE processes SET deadline = ? WHERE deadline IS NOT NULL", (LONG_AGO,))
+
+    def judge(self) -> None:
+        judge_deadlines(self.state, "deals", self.document("flow", "deals").model)
+
+    def alerts(self) -> list[str]:
+        with self.state.read() as tx:
+            return [one.expectation for one in alerts.listed(tx, "deals")]
 
     # ------------------------------------------------------------------ what there is
     def made(self, system: str, object: str) -> list[str]:

@@ -14,7 +14,7 @@ import pytest
 from connectors.files import FilesConnector
 from engine.run.units import perform_all
 from engine.serve.executor import LocalExecutor
-from engine.state import inbox, runs, ticks, units
+from engine.state import alerts, inbox, runs, ticks, units
 from engine.state.crashpoints import around
 from tests.run.test_sync import person
 from tests.serve.world import TRIGGER, Served, until
@@ -208,3 +208,49 @@ def test_a_death_at_any_commit_of_a_tick_gives_it_one_run_to_its_end(served: Ser
     mine = [run.state for run in served.runs("people") if run.trigger.startswith("schedule")]
     assert mine.count("succeeded") == 1 and set(mine) <= {"succeeded", "failed", "cancelled"}
     assert [tick.state for tick in served.ticks()] == ["over"] and served.names() == ["Ada"]
+
+
+def test_indicators_are_computed_now_and_then_and_over_their_limit_open_an_alert(served: Served) -> None:
+    (served.folder / "indicators").mkdir()
+    text = "indicator: broken\nover: exceptions\nwhere: \"state == 'open'\"\nlimit: 0\n"
+    (served.folder / "indicators/broken.yaml").write_text(text)
+    bad = "indicator: bad\nentity: person\nwhere: \"is_before(name, '2026-01-01')\"\n"
+    (served.folder / "indicators/bad.yaml").write_text(bad)
+    served.put("people", [person("1"), person("2", pay="x")])
+    served.run()
+    served.once()
+    with served.store.read() as tx:
+        opened = [(one.flow, one.reached) for one in alerts.listed(tx)]
+    assert opened == [("indicator/broken", "1")]
+    said = [one["indicator"] for one in served.events() if one["event"] == "indicator failed"]
+    assert said == ["bad"], "one that cannot be computed is told, and the others go on"
+
+
+def test_a_process_is_looked_at_again_when_its_timer_says_so(served: Served) -> None:
+    with served.store.begin() as tx:
+        units.put(tx, "process", "p-1", lane="interactive")
+    due: list[str | None] = ["2999-01-01T00:00:00.000000Z", None]
+    seen = []
+
+    def advance(runner: Any, instance: str) -> str | None:
+        seen.append(instance)
+        return due.pop(0)
+
+    with patch("engine.run.units.advance", advance):
+        served.once()
+        assert served.rows("SELECT state, due, attempts FROM units WHERE kind = 'process'") == [
+            ("ready", "2999-01-01T00:00:00.000000Z", 0)
+        ]
+        with served.store.begin() as tx:
+            units.put(tx, "process", "p-1", lane="interactive")  # an event wakes it before its time
+        served.once()
+    assert seen == ["p-1", "p-1"] and served.rows("SELECT state FROM units WHERE kind = 'process'") == [("done",)]
+
+
+def test_writes_in_doubt_that_no_run_settles_are_settled(served: Served) -> None:
+    served.put("people", [person("1")])
+    served.once()
+    doubts = patch("engine.state.operations.doubts", lambda tx: {"dw": "2026-01-01T00:00:00.000000Z"})
+    with doubts, patch("engine.state.operations.flows_in_doubt", lambda tx, connection: ["people"]):
+        assert [(run["flow"], run["state"]) for run in served.once()] == [("people", "succeeded")]
+    assert [run.trigger for run in served.runs()] == ["replay"] and served.names() == [], "it reads nothing new"

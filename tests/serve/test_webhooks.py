@@ -295,6 +295,11 @@ def test_whole_records_with_a_version_are_not_read_again_and_older_ones_are_pass
     caller.post(whole("newest", 30))
     world.once()
     assert world.names() == ["newest"]
+    world.put("people", [{**person("1", name="read"), "at": "2026-11-21T10:00:40Z"}])
+    other = {**whole("other", 40), "at": "2026-11-21T10:00:40.000+00:00"}
+    caller.post(other)
+    world.once()
+    assert world.names() == ["read"], "a version in another form cannot be compared: the record is read again"
 
 
 def test_a_paused_flow_lets_its_events_wait(served: Served) -> None:

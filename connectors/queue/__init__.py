@@ -1,0 +1,1 @@
+"""Connections that carry events: CloudEvents over HTTP, NATS JetStream and RabbitMQ."""

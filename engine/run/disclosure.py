@@ -1,0 +1,36 @@
+"""What leaves the workspace in an event: fields that a schema calls sensitive are left out without clearance."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from engine.sdk.record import JSON
+from engine.spec.workspace import Workspace
+
+DEEPEST = 8
+
+
+def disclosed(workspace: Workspace, entity: str, data: JSON, clearance: Collection[str]) -> JSON:
+    """The data without sensitive fields of other kinds than those of `clearance`; all of it where no schema is known."""
+    if entity not in workspace.names("schema"):
+        return data
+    return _shown(workspace, workspace.document("schema", entity).data, data, frozenset(clearance), 0)
+
+
+def _shown(workspace: Workspace, schema: Any, data: JSON, clearance: frozenset[str], depth: int) -> JSON:
+    named = schema.get("$ref") if isinstance(schema, dict) else None
+    if isinstance(named, str) and not named.startswith("#"):
+        schema = {**workspace.document("schema", named).data, **schema}
+    if not isinstance(schema, dict) or depth > DEEPEST:
+        return data
+    if isinstance(data, list):
+        return [_shown(workspace, schema.get("items"), one, clearance, depth + 1) for one in data]
+    fields = schema.get("properties")
+    if not isinstance(data, dict) or not isinstance(fields, dict):
+        return data
+    return {
+        name: _shown(workspace, fields.get(name), value, clearance, depth + 1)
+        for name, value in data.items()
+        if (fields.get(name) or {}).get("x-sensitive") in (None, *clearance)
+    }

@@ -1,0 +1,177 @@
+"""The library's processes on the fakes: a deal becomes a project once, changes and releases are agreed to by a second person."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.cli.demo import example_folder
+from engine.cli.sandboxes import running, setting, stop_all
+from engine.run.runner import Runner
+from engine.run.session import Options
+from engine.sdk.record import Fields, decode_json
+from engine.spec.workspace import Workspace
+from engine.state import approvals, canonical, exceptions, processes
+from engine.state.store import Store
+
+BEFORE = (
+    "legal-entities", "legal-entity-choices", "exchange-rates", "sellers", "clients", "contracts", "labour-categories", "rate-cards",
+    "resources-to-erp", "projects-to-erp", "project-facts",
+)  # fmt: skip
+DEAL = "0060000000000{:02d}AAA"
+GOOD = {"StageName": "Closed Won", "Amount": Decimal(48_000), "Legal_Entity__c": "UK", "Expected_Start__c": "2026-10-01",
+        "AccountId": "001000000000009AAA", "CurrencyIsoCode": "GBP"}  # fmt: skip
+
+
+@dataclass
+class Office:
+    """The example's workspace on running fakes, clients and contracts read in, and no deal won."""
+
+    folder: Path
+    runner: Runner
+    box: Any
+
+    def run(self, *flows: str) -> list[Fields]:
+        return [self.runner.run(name, Options(actor="ada")).run for name in flows]
+
+    def win(self, number: int, **fields: Any) -> str:
+        """A deal closes; its name."""
+        name = f"Deal {number}"
+        self.box.set("salesforce", "Opportunity", DEAL.format(number), {**GOOD, "Name": name, **fields})
+        return name
+
+    def waiting(self, flow: str) -> list[tuple[str, str | None, str | None]]:
+        """(step, what it waits for, queue) of the live instances of a flow."""
+        plan = self.runner.workspace.document("flow", flow).model
+        with self.runner.store.read() as tx:
+            live = [one for one in processes.listed(tx, flow=flow) if one.live]
+        return sorted((plan.steps[one.step].name, one.waiting, one.queue) for one in live)
+
+    def told(self, flow: str) -> list[str]:
+        with self.runner.store.read() as tx:
+            return sorted(row.message for row in exceptions.listed(tx, flow=flow))
+
+    def decide(self, state: str, person: str) -> None:
+        """Somebody answers the one open question."""
+        with self.runner.store.begin("decide") as tx:
+            (one,) = approvals.listed(tx)
+            assert one.requested_by != person and approvals.decide(tx, one, state, person, "agreed")
+            processes.wake(tx, [one.instance])
+
+    def named(self, system: str, object: str, field: str, name: str) -> list[Fields]:
+        return [one for one in self.box.all(system, object) if one.get(field) == name]
+
+    def records(self, entity: str, **fields: Any) -> list[Fields]:
+        with self.runner.store.read() as tx:
+            found = [decode_json(one.data) for one in canonical.scan(tx, entity)]
+        return [one for one in found if all(one.get(name) == value for name, value in fields.items())]
+
+
+@pytest.fixture(scope="module")
+def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
+    folder = tmp_path_factory.mktemp("office") / "quote_to_cash"
+    shutil.copytree(example_folder(), folder)
+    workspace = Workspace.open(folder)
+    workspace.sandbox = lambda name: setting(folder, name)
+    store, box = Store.open(workspace.settings.state, folder), running(folder)
+    for one in box.all("salesforce", "Opportunity"):
+        if one["StageName"] == "Closed Won":
+            box.set("salesforce", "Opportunity", one["Id"], {"StageName": "Negotiation"})
+    found = Office(folder, Runner(workspace, store), box)
+    found.run(*BEFORE)
+    yield found
+    store.close()
+    stop_all()
+
+
+@pytest.mark.parametrize(
+    ("number", "method", "stories"),
+    [
+        (1, "fixed", {"Discovery", "Build", "Accepted"}),
+        (2, "time_and_materials", {"Work", "Advice"}),
+        (3, "milestone", {"Design", "Design agreed", "Build", "Live"}),
+        (5, "managed_service", {"Service desk", "Reporting"}),
+    ],
+)
+def test_a_deal_becomes_one_project_from_the_template_of_its_billing_method(
+    office: Office, number: int, method: str, stories: set[str]
+) -> None:
+    name = office.win(number, Billing_Method__c=method)
+    customers = len(office.box.all("netsuite", "customer"))
+    (run,) = office.run("quote-to-project")
+    assert (run["state"], run["created"]) == ("succeeded", 1), office.told("quote-to-project")
+    office.run("quote-to-project")
+    (project,) = office.named("kantata", "workspaces", "title", name)
+    (job,) = office.named("netsuite", "job", "companyName", name)
+    assert {
+        one["title"] for one in office.box.all("kantata", "stories") if one["workspace_id"] == project["id"]
+    } == stories
+    assert len(office.box.all("netsuite", "customer")) == customers, "the client is a customer already"
+    (customer,) = office.named("netsuite", "customer", "companyName", "Ember Textiles")
+    assert project["workspace_group_ids"] and job["parent"] == {"id": customer["id"]}
+    (record,) = office.records("project", name=name)
+    (contract,) = office.records("contract", id=record["contract"])
+    assert (contract["billing_method"], contract["status"], contract["version"]) == (method, "signed", 1)
+    assert contract["value"] == {"amount": Decimal(48_000), "currency": "GBP"} and record["legal_entity"]
+
+
+def test_what_invoices_need_is_asked_for_before_anything_is_made(office: Office) -> None:
+    name = office.win(6, Billing_Method__c=None)
+    office.run("quote-to-project")
+    assert office.waiting("quote-to-project") == [("deal-complete", "repair", "data-stewards")]
+    assert "Deal 6 says not how it is billed" in office.told("quote-to-project")[0]
+    assert office.named("kantata", "workspaces", "title", name) == []
+    office.win(6, Billing_Method__c="fixed")
+    office.run("quote-to-project")
+    assert office.waiting("quote-to-project") == [] and len(office.named("kantata", "workspaces", "title", name)) == 1
+
+
+def test_a_large_deal_waits_for_a_second_person(office: Office) -> None:
+    name = office.win(7, Billing_Method__c="fixed", Amount=Decimal(300_000))
+    office.run("quote-to-project")
+    assert office.waiting("quote-to-project") == [("large-deal", "approval", "pmo")]
+    assert office.named("kantata", "workspaces", "title", name) == []
+    office.decide("approved", "bo")
+    office.run("quote-to-project")
+    assert office.waiting("quote-to-project") == [] and len(office.named("netsuite", "job", "companyName", name)) == 1
+
+
+def test_a_change_makes_a_version_of_the_contract_and_a_part_of_the_budget(office: Office) -> None:
+    office.run("change-requests", "contract-amendment")
+    assert office.waiting("contract-amendment") == [("agreed-by-somebody", "repair", "pmo")]
+    (contract,) = office.records("contract", number="00000009/CR-1")
+    (before,) = office.records("contract", number="00000009")
+    assert (contract["amends"], contract["version"]) == (before["id"], 2)
+    assert contract["value"] == {"amount": Decimal(230_000), "currency": "EUR"}
+    (budget,) = office.records("budget")
+    assert (budget["period"], budget["revenue"]) == ("2026-10", {"amount": Decimal(5000), "currency": "EUR"})
+
+
+def test_a_credit_hold_is_released_by_a_second_person_and_everybody_sees_it(office: Office) -> None:
+    (held,) = [one for one in office.box.all("netsuite", "customer") if one["companyName"] == "Ember Textiles"]
+    office.box.set("netsuite", "customer", held["id"], {"creditHoldOverride": {"id": "ON"}})
+    office.run("credit-status")
+    account = office.box.get("salesforce", "Account", "001000000000009AAA")
+    assert account["Credit_Status__c"] == "Hold"
+    asked = {"id": "9", "number": "CR-9", "contract": "00000004", "project": "P-4", "reason": "They paid", "status": "submitted",
+             "changes": [{"field": "credit_status", "from": "hold", "to": "open"}]}  # fmt: skip
+    place = office.folder / "register/change_requests.ndjson"
+    place.write_text(place.read_text("utf-8") + json.dumps(asked) + "\n", "utf-8")
+    office.run("change-requests", "credit-release")
+    assert office.waiting("credit-release") == [("release", "approval", "finance-ops")]
+    office.decide("approved", "bo")
+    office.run("credit-release", "credit-status")
+    assert office.waiting("credit-release") == [], office.told("credit-release")
+    assert office.box.get("netsuite", "customer", held["id"])["creditHoldOverride"] == {"id": "OFF"}
+    assert office.box.get("salesforce", "Account", "001000000000009AAA")["Credit_Status__c"] == "Open"
+    values = [
+        one for one in office.box.all("kantata", "custom_field_values") if one["subject_type"] == "WorkspaceGroup"
+    ]
+    assert [one["value"] for one in values if one["value"] == "Hold"] == [] and values

@@ -1,0 +1,89 @@
+"""docs/processes.md: its flow runs, its commands work, and people decide with them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from engine.compile.workspace import problems_of
+from engine.spec.workspace import Workspace
+from tests.conftest import Make
+from tests.forks import forks
+from tests.run.process_world import files
+
+PAGE = Path(__file__).parents[2] / "docs/processes.md"
+ROWS = {
+    "accounts": [{"id": "a1", "name": "Acme", "tax": "T1"}],
+    "deals": [{"id": "d1", "name": "Mill", "stage": "won", "account": "a1", "amount": 300000},
+              {"id": "d2", "name": "Dam", "stage": "won", "account": "a1", "amount": 10}],
+    "customers": [], "jobs": [], "projects": [],
+}  # fmt: skip
+
+
+def test_the_guide_works_as_written(make: Make) -> None:
+    text = PAGE.read_text("utf-8")
+    (flow,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    commands = [
+        line[2:] for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL) for line in block.splitlines()
+    ]
+    sent = {
+        name: text + "outbound: { id: id }\n"
+        for name, text in files().items()
+        if name.startswith(("mappings/erp", "mappings/psa"))
+    }
+    folder = make({**files(), **sent, "flows/deals.yaml": flow})
+    (folder / "data").mkdir()
+    for name, rows in ROWS.items():
+        (folder / f"data/{name}.ndjson").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = folder / "crosswalk.yaml"
+    settings.write_text(settings.read_text().replace("path: data }", "path: data, format: ndjson }"))
+    assert problems_of(Workspace.open(folder)) == []
+
+    def told(person: str, *words: str) -> dict[str, Any]:
+        code, out, err = forks().run(folder, [*words, "--json"], 60, LOGNAME=person)
+        assert code == 0, err or out
+        found: dict[str, Any] = json.loads(out)
+        return found
+
+    told("bob", "run", "clients")
+    known: dict[str, str] = {}
+    for command in commands:
+        if command.startswith("crosswalk processes show"):  # from here on: an instance that waits
+            known["p"] = _waiting(told, folder)
+        words = [word.strip('"') for word in re.findall(r'"[^"]*"|\S+', command)][1:]
+        words = [known[word[0]] if re.match(r"[vp]-\d{8}-", word) else word for word in words]
+        person = "ann" if words[0] == "approvals" else "bob"
+        if words[:2] == ["processes", "resume"]:
+            code, _, err = forks().run(folder, words, 60, LOGNAME="bob")
+            assert code == 2 and "X924" in err, "what waits for an approval is not resumed"
+            continue
+        found = told(person, *words)
+        if words[:2] == ["approvals", "list"]:
+            (asked,) = found["approvals"]
+            assert asked["message"] == "Mill is worth 300000"
+            known["v"] = asked["id"]
+        if words[:2] == ["approvals", "approve"]:
+            assert found["approval"]["decided_by"] == "ann"
+            assert told("bob", "run", "deals")["runs"][0]["processes"] == {"done": 1}
+    states = [one["state"] for one in told("bob", "processes", "list", "--all")["processes"]]
+    assert sorted(states) == ["compensating", "done", "done"]
+    jobs = (folder / "data/jobs.ndjson").read_text()
+    assert jobs.count('"Mill"') == 1 == jobs.count('"Dam"')
+    told("bob", "run", "deals")
+    (last, *_) = told("bob", "processes", "list", "--all")["processes"]
+    assert (last["state"], last["message"]) == ("cancelled", "cancelled by bob: the deal fell through")
+    story = forks().run(folder, ["processes", "show", last["id"]], 60)[1]
+    assert "cancelled: the deal fell through  (bob)" in story
+    record = told("bob", "trace", "crm:d3")["trace"]
+    assert [one["id"] for one in record["processes"]] == [last["id"]]
+
+
+def _waiting(told: Any, folder: Path) -> str:
+    with (folder / "data/deals.ndjson").open("a") as rows:
+        rows.write(json.dumps({"id": "d3", "name": "Bridge", "stage": "won", "account": "a1", "amount": 999999}) + "\n")
+    assert told("bob", "run", "deals")["runs"][0]["waiting"] == 1
+    (one,) = told("bob", "processes", "list", "--state", "waiting")["processes"]
+    assert (one["step"], one["waiting"], one["message"]) == ("large", "approval", "Bridge is worth 999999")
+    return str(one["id"])

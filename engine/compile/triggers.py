@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from engine.compile.cycles import plain_type
+from engine.sdk.connector import Connector
 from engine.sdk.errors import Problem, SpecError
 from engine.spec.load import Document
 from engine.spec.workspace import Workspace
@@ -17,6 +18,8 @@ from engine.spec.workspace import Workspace
 
 def circles(document: Document, workspace: Workspace) -> Iterator[Problem]:
     """The triggers of a flow by which its own end starts it again, through `after` and the events that targets emit."""
+    if not any(trigger.after or trigger.event for trigger in document.model.trigger):
+        return
     known = {
         name: found for name in workspace.names("flow", own=True) if (found := _model(workspace, name)) is not None
     }
@@ -84,3 +87,20 @@ def shared_paths(document: Document, workspace: Workspace) -> Iterator[Problem]:
                 yield Problem("E358", f"the path {other.path!r} is that of {other.connection!r} too, in {name}",
                               document.at("trigger", number, "webhook", "path"), "give each connection paths of its own")  # fmt: skip
                 break
+
+
+def unheard(document: Document, workspace: Workspace) -> Iterator[Problem]:
+    """Webhooks of a connection that does not say how its calls are verified: every one of them would be refused."""
+    for number, trigger in enumerate(document.model.trigger):
+        name = trigger.webhook.connection if trigger.webhook is not None else None
+        if name is None or name not in workspace.settings.connections:
+            continue
+        at = document.at("trigger", number, "webhook", "connection")
+        try:
+            connector = workspace.connection(name).connector
+            cls, manifest = workspace.connector_kind(connector, at)
+        except SpecError:
+            continue  # reported where it stands
+        if cls.webhook is Connector.webhook or (manifest is not None and manifest.model.webhooks is None):
+            yield Problem("E359", f"{name!r} takes no webhooks: {connector} does not say how its calls are verified", at,
+                          "use a schedule, or write `webhooks` in the connector's manifest")  # fmt: skip

@@ -11,7 +11,7 @@ from engine.compile.mapping import compile_inbound, compile_outbound
 from engine.compile.process import compile_process
 from engine.compile.registry import Registry
 from engine.compile.sync import compile_sync
-from engine.compile.triggers import circles, shared_paths
+from engine.compile.triggers import circles, shared_paths, unheard
 from engine.sdk.connector import Connector
 from engine.sdk.errors import Position, Problem, Problems, SpecError, in_order, nearest, unknown_name
 from engine.spec.load import Document
@@ -129,7 +129,7 @@ def _references(model: Any) -> Iterator[tuple[tuple[Any, ...], str]]:
 
 def _flow(problems: Problems, registry: Registry, document: Document) -> None:
     flow, workspace = document.model, registry.workspace
-    known = workspace.names("flow")
+    known = workspace.names("flow") if any(trigger.after for trigger in flow.trigger) else []
     for number, trigger in enumerate(flow.trigger):
         if trigger.after is not None and trigger.after not in known:
             problems.extend([unknown_name("flow", trigger.after, known, document.at("trigger", number, "after"))])
@@ -138,6 +138,7 @@ def _flow(problems: Problems, registry: Registry, document: Document) -> None:
             _try(problems, lambda name=trigger.webhook.connection, at=at: workspace.connection(name, at))  # type: ignore[misc]
     problems.extend(circles(document, workspace))
     problems.extend(shared_paths(document, workspace))
+    problems.extend(unheard(document, workspace))
     _queues(problems, document, workspace)
     if isinstance(flow, SyncFlow):
         _try(problems, lambda: compile_sync(document, registry, None))

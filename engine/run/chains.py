@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
+from engine.run.work import Work
 from engine.spec.workspace import Workspace
 from engine.state import units
 from engine.state.store import Tx
 
 
-def ask_followers(tx: Tx, workspace: Workspace, name: str) -> None:
+def ask_followers(tx: Tx, work: Work, name: str) -> None:
     """Flows with `after: name` are next."""
-    for one in followers(workspace, name):
-        lane = workspace.document("flow", one).model.policy.lane
+    for one, lane in work.kept("followers", followers).get(name, ()):
         units.put(tx, "flow", one, lane=lane, payload={"trigger": f"after {name}"})
 
 
-def followers(workspace: Workspace, name: str) -> Iterator[str]:
-    """Flows of the workspace that begin when this one has ended."""
+def followers(workspace: Workspace) -> dict[str, list[tuple[str, str]]]:
+    """Flow → (flow, lane) of the workspace's own that begin when it has ended."""
+    found: dict[str, list[tuple[str, str]]] = {}
     for one in workspace.names("flow", own=True):
         flow: Any = workspace.document("flow", one).model
-        if flow.mode != "off" and any(trigger.after == name for trigger in flow.trigger):
-            yield one
+        for trigger in flow.trigger if flow.mode != "off" else ():
+            if trigger.after is not None:
+                found.setdefault(trigger.after, []).append((one, flow.policy.lane))
+    return found

@@ -88,7 +88,7 @@ def drain(work: Work, held: Sequence[Unit]) -> None:
     with work.store.read() as tx:
         rows = inbox.waiting(tx, [unit.key for unit in held])
         paused = ticks.paused(tx)
-    plan = Plan.of(rows, hooks(work.workspace), paused)
+    plan = Plan.of(rows, work.kept("hooks", hooks), paused)
     problems: dict[str, Problem] = {}
     wrote: list[str] = []
     for name, records in plan.records.items():
@@ -172,7 +172,7 @@ def _settle(work: Work, held: Sequence[Unit], rows: list[Row], plan: Plan, probl
             lane = work.workspace.document("flow", name).model.policy.lane
             units.put(tx, "flow", name, lane=lane, payload={"trigger": "webhook"})
         for name in wrote:
-            ask_followers(tx, work.workspace, name)
+            ask_followers(tx, work, name)
         _heard(work, tx, rows)
         inbox.settle(tx, [(row.seq, *_state_of(plan.left.get(row.seq, {}))) for row in rows])
         left: dict[str, dict[str, str]] = {}

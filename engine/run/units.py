@@ -97,7 +97,7 @@ def _end_of_flow(work: Work, unit: Unit, name: str, tick: str | None, result: Re
             ended = "skipped" if state == "skipped" else "over"
             ticks.move(tx, name, tick, ended, why=result.run["held_because"] or state, run=str(result.run["run"]))
         if state in ENDED:
-            ask_followers(tx, work.workspace, name)
+            ask_followers(tx, work, name)
         if state == "failed" and tick is None:
             units.failed(tx, unit, f"{error['code']} {error['message']}")
         elif ticks.more_due(tx, name):

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from engine.run.runner import Result, Runner
 from engine.run.session import Options
@@ -17,6 +17,7 @@ from engine.state import ticks, units
 from engine.state.store import Store, Tx, instant, moment_of
 from engine.state.units import Unit
 
+T = TypeVar("T")
 Tell = Callable[..., None]
 """Takes an event's name and its facts: see engine/serve/log.py."""
 ATTEMPTS = 10
@@ -39,6 +40,7 @@ class Work:
         """Runs that have ended, where somebody collects them."""
         self.collects = False
         self.gave_up = 0
+        self._kept: dict[str, Any] = {}
         self._lock = threading.Lock()
         self._runners: set[Runner] = set()
 
@@ -76,6 +78,13 @@ class Work:
             self.parked = True
             for runner in self._runners:
                 runner.cancelled.set()
+
+    def kept(self, name: str, make: Callable[[Workspace], T]) -> T:
+        """What follows from the documents alone, made once: they are read when the process starts."""
+        if name not in self._kept:
+            self._kept[name] = make(self.workspace)
+        found: T = self._kept[name]
+        return found
 
     # ------------------------------------------------------------------ how a unit ends
     def last_try(self, unit: Unit) -> bool:

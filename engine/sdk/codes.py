@@ -113,6 +113,7 @@ CODES: dict[str, str] = {
     "E356": "no connection has a role that owns fields",
     "E357": "an `onto` mapping is used the other way",
     "E358": "two connections share a webhook's path",
+    "E359": "a connection takes no webhooks",
     "E363": "events go to a connection that takes none",
     "E365": "`x-correlates` names what is no reference",
     "E366": "a process starts itself",

@@ -51,6 +51,7 @@ WRONG: dict[str, dict[str, str]] = {
     "E353": {"mappings/files/m.yaml": MAPPING + "fields: { nam: a }\n"},
     "E354": {"flows/f.yaml": FLOW + "trigger: [{ after: f }]\n"},
     "E355": {"flows/f.yaml": FLOW + "refresh: [name]\n"},
+    "E359": {"flows/f.yaml": FLOW + "trigger: [{ webhook: { connection: files, path: a/b } }]\n"},
     "E358": {"crosswalk.yaml": BASE["crosswalk.yaml"].replace("connections:", "connections:\n  second: { connector: files, path: x, format: csv }"),
              "flows/f.yaml": FLOW + "trigger: [{ webhook: { connection: files, path: a/b } }]\n",
              "flows/g.yaml": FLOW.replace("flow: f", "flow: g") + "trigger: [{ webhook: { connection: second, path: a/b } }]\n"},

@@ -28,15 +28,16 @@ def call(folder: Path, *words: str) -> tuple[int, Any]:
 
 def test_the_guide_is_sound_and_its_commands_work(make: Make) -> None:
     scheduled, hooked, settings = blocks(PAGE)
-    files = {**FILES, "flows/people-hourly.yaml": scheduled, "flows/people-at-once.yaml": hooked}
-    folder = make(files)
-    assert problems_of(Workspace.open(folder)) == []
+    crm = 'connections:\n          crm: { connector: salesforce, url: https://x.my.salesforce.com, auth: { kind: bearer, token: "${secret:sf}" } }'
+    files = {**FILES, "flows/people-hourly.yaml": scheduled, "flows/clients-at-once.yaml": hooked}
+    folder = make({**files, "crosswalk.yaml": FILES["crosswalk.yaml"].replace("connections:", crm)})
+    assert problems_of(Workspace.open(folder), ["people-hourly", "clients-at-once"]) == []
     with taking_webhooks():
         world = Served(folder)
         world.put("people", [person("1")])
         code, told = call(folder, "schedule", "list")
         assert code == 0 and [(one["flow"], one["trigger"]) for one in told["schedules"]] == [
-            ("people-at-once", "webhook src /hooks/src/people"), ("people-at-once", "0 * * * * UTC"),
+            ("clients-at-once", "webhook crm /hooks/salesforce/accounts"), ("clients-at-once", "0 * * * * UTC"),
             ("people-hourly", "*/15 7-19 * * mon-fri Europe/London"),
         ]  # fmt: skip
         code, told = call(folder, "schedule", "next", "people-hourly", "--from", "2026-10-23T18:40:00Z", "--count", "2")

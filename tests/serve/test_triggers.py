@@ -8,6 +8,7 @@ from engine.compile.workspace import problems_of
 from engine.spec.workspace import Workspace
 from tests.conftest import Make
 from tests.run.test_sync import FILES
+from tests.serve.world import taking_webhooks
 
 FLOW = "flow: {name}\nkind: sync\nentity: team\nsource: {{ connection: src, mapping: src/teams }}\ntargets: []\ntrigger: {trigger}\n"
 EMITTING = "targets: [{ connection: dw, mapping: dw/people, emit: person.posted }]"
@@ -55,3 +56,11 @@ def test_what_the_engine_tells_of_records_is_no_circle(make: Make) -> None:
 def test_a_trigger_that_cannot_be_meant_is_told(make: Make, trigger: str, text: str) -> None:
     (found,) = faults(make, a=f"[{trigger}]")
     assert text in found and found.split()[1].startswith("flows/a.yaml:6:"), found
+
+
+def test_a_connection_that_does_not_say_how_its_calls_are_verified_takes_none(make: Make) -> None:
+    trigger = "[{ webhook: { connection: src, path: src/teams } }]"
+    (found,) = faults(make, a=trigger)
+    assert found.startswith("E359 flows/a.yaml:6:36 'src' takes no webhooks: files does not say")
+    with taking_webhooks():
+        assert faults(make, a=trigger) == []

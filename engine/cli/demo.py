@@ -36,11 +36,11 @@ def demo(context: Context, folder: Path) -> int:
     shutil.copytree(example_folder(), folder, ignore=leave, dirs_exist_ok=True)
     context.folder = folder
     story = Story(context)
-    for chapter in (story.night, story.deal, story.work, story.closed_project, story.invoice, story.cash):
+    chapters = (story.night, story.deal, story.work, story.closed_project, story.invoice, story.cash, story.figures)
+    for chapter in chapters:
         chapter()
         if not all(story.good.values()):
             break
-    # indicators: the last chapter goes here
     good = all(story.good.values())
     if not context.json:
         for what in (name for name, came in story.good.items() if not came):

@@ -90,7 +90,7 @@ def _stage(context: Context, tx: Tx, entity: str, ids: list[str], since: dict[st
 
 
 def _held(tx: Tx, id: str) -> list[str]:
-    return sorted(f"{one.connection}:{one.native_id}" for one in links.of_record(tx, id) if one.state == "live")
+    return sorted({f"{one.connection}:{one.native_id}" for one in links.of_record(tx, id) if one.state == "live"})
 
 
 def show_life(told: Fields) -> None:

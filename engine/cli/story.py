@@ -163,6 +163,27 @@ class Story:
                 f"   the CRM shows {one['Name']}: {one['Status__c'].lower()}, {one['Open__c']} open of {one['Total__c']} GBP."
             )
 
+    def figures(self) -> None:
+        """What the business indicators say of all this."""
+        from engine.run.indicators import judge
+        from engine.run.measures import shown
+
+        names = (
+            "deals-awaiting-a-project",
+            "project-set-up-time",
+            "time-not-invoiced",
+            "receivables-overdue",
+            "close-blockers",
+        )
+        values = judge(self.runner.store, self.context.workspace, list(names))
+        self.told["figures"] = [one.told() for one in values]
+        self.good["the indicators are computed"] = all(one.error is None and one.tally.count for one in values)
+        self.say("\n8. How it stands. `crosswalk indicators`:")
+        for one in values:
+            unit = " hours" if one.plan.name == "time-not-invoiced" else ""
+            mark = "  ! over its limit" if one.over else ""
+            self.say(f"   {one.plan.indicator.title}: {shown(one.value, one.unit)}{unit}{mark}")
+
     # ------------------------------------------------------------------ looking
     def job(self) -> str | None:
         """The ERP's id of the deal's project."""

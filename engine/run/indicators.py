@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -183,7 +183,7 @@ class _Computation:
         first, last = self._moment(begin, row), self.now if end is None else self._moment(end, row)
         if first is None or last is None or last < first:
             return None
-        return Decimal(int((last - first).total_seconds())) / 3600
+        return Decimal((last - first) // timedelta(microseconds=1)) / 3_600_000_000
 
     def _moment(self, plan: MomentPlan, row: Fields) -> datetime | None:
         if plan.at is not None:

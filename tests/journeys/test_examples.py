@@ -23,7 +23,7 @@ def test_quickstart(tmp_path: Path) -> None:
     db.commit()
 
     def call(*words: str) -> tuple[int, Any]:
-        done = subprocess.run([CROSSWALK, *words, "--json"], cwd=folder, capture_output=True, text=True, timeout=60)
+        done = subprocess.run([CROSSWALK, *words, "--json"], cwd=folder, capture_output=True, text=True, timeout=300)
         return done.returncode, json.loads(done.stdout)
 
     told = [line.split()[1:] for line in text.splitlines() if line.startswith("crosswalk ")]

@@ -23,7 +23,8 @@ lint: $(BIN)/crosswalk
 	$(BIN)/ruff format --check engine connectors tests
 	$(BIN)/mypy
 
-MINUTES ?= 60
+# In full it takes many hours; MINUTES=60 cuts it short.
+MINUTES ?= 0
 
 chaos: $(BIN)/crosswalk
 	$(BIN)/python tests/chaos/long.py --minutes $(MINUTES)

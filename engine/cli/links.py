@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +12,11 @@ from engine.cli.chosen import row_of, still_open
 from engine.cli.main import Context, common, pass_context
 from engine.cli.operate import exit_code, options_of, progress, show_runs
 from engine.cli.records import link_told, record_id
+from engine.cli.relinks import merge, remap, split
+from engine.cli.samples import rows_of
 from engine.sdk.errors import CrosswalkError, Position, Problem, Problems, UsageError
 from engine.sdk.record import Fields
-from engine.state import audit, exceptions, operations
+from engine.state import audit, exceptions, inputs, operations
 from engine.state import links as state
 from engine.state.store import Tx
 
@@ -30,6 +30,10 @@ COLUMNS = ("entity", "connection", "object", "native_id", "record")
 @common
 def links() -> None:
     """The crosswalk: which native ids are one canonical record."""
+
+
+for command in (merge, split, remap):
+    links.add_command(command)
 
 
 @links.command("find")
@@ -96,6 +100,7 @@ def remove(context: Context, native: str) -> None:
             raise UsageError(Problem("X908", f"{native!r} is not linked", None, "write connection:native_id"))
         for one in found:
             state.remove(tx, one)
+        inputs.forget(tx, [one.canonical_id for one in found])
         audit.append(tx, context.actor, "links remove", native)
     context.answer({"removed": len(found)}, lambda: click.echo(f"{len(found)} removed"))
 
@@ -110,7 +115,7 @@ def import_links(context: Context, file: Path) -> None:
     Columns: entity, connection, object, native_id, record; `part` where there are parts. `record` is a canonical id or
     connection:native_id of a record that is linked, or stands further up in the file; empty for a record of its own.
     """
-    rows = _rows(file)
+    rows = rows_of(file, COLUMNS)
     problems, wanted = Problems(), list[tuple[Position, state.Link]]()
     here: dict[tuple[str, str, str], str] = {}
     with context.store.begin("links import") as tx:
@@ -130,21 +135,6 @@ def import_links(context: Context, file: Path) -> None:
         problems.raise_any(UsageError)
         audit.append(tx, context.actor, "links import", file.name, {"links": len(places)})
     context.answer({"imported": len(places)}, lambda: click.echo(f"{len(places)} links imported"))
-
-
-def _rows(file: Path) -> list[tuple[Position, dict[str, str]]]:
-    """Rows with their place. Raises UsageError X912 for what is no such CSV."""
-    try:
-        reader = csv.DictReader(io.StringIO(file.read_bytes().decode("utf-8-sig"), newline=""), strict=True)
-        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-        if missing:
-            raise ValueError(f"it has no column {', '.join(missing)}")
-        found = [(Position(file.name, reader.line_num), row) for row in reader]
-    except (OSError, ValueError, csv.Error) as error:
-        why = error.strerror if isinstance(error, OSError) else error
-        hint = f"give CSV with the columns {', '.join(COLUMNS)}"
-        raise UsageError(Problem("X912", f"{file.name} cannot be read: {why}", Position(file.name), hint)) from None
-    return [(at, {str(name): str(value or "").strip() for name, value in row.items() if name}) for at, row in found]
 
 
 def _link(context: Context, tx: Tx, row: dict[str, str], here: dict[tuple[str, str, str], str]) -> state.Link:

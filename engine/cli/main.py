@@ -173,7 +173,7 @@ SUMMARIES = {
     "events": "What happened and who was told: list, show, retry, drop, relay.",
     "processes": "Instances of process flows: list, show, resume, cancel.",
     "approvals": "Decisions that processes ask for: list, show, approve, reject.",
-    "links": "The crosswalk: find, add, import, remove, review.",
+    "links": "The crosswalk: find, add, import, remove, review, merge, split, remap.",
     "trace": "A record's journey across systems.",
     "explain": "Where a value came from.",
     "indicators": "Business measures against their limits.",

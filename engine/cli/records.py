@@ -26,6 +26,7 @@ def record_id(context: Context, tx: Tx, text: str) -> tuple[str, str]:
         if found:
             return found[0].entity, found[0].canonical_id
     else:
+        text = next((one.canonical_id for one in state.of_native(tx, state.ALIAS, text)), text)  # it was merged
         entity = canonical.entity_of(tx, text, context.workspace.names("schema"))
         if entity is not None:
             return entity, text

@@ -83,19 +83,21 @@ def _match(session: Session, plan: SyncPlan, items: list[Item], object: str) -> 
         else {}
     )
     here: dict[tuple[int, bytes], str] = {}
+    own = {id(item): new_identity(schema.entity, source.connection, object, item.key) for item in items}
+    merged = links.merged(session.tx, schema.entity, own.values())
     for item in items:
         found: list[str] = []
         for key in keys[id(item)]:
             found = [*hits.get(key, ()), *([here[key]] if key in here else [])]
             if found:
                 break
-        ids = list(dict.fromkeys(found))
+        ids = list(dict.fromkeys(found)) or [merged[one] for one in (own[id(item)],) if one in merged]
         if len(ids) > 1:
             _review(item, plan, f"{len(ids)} {schema.entity} records match it")
             continue
         if ids and _linked_here(session, plan, ids[0], object, item, here):
             continue
-        item.canonical_id = ids[0] if ids else new_identity(schema.entity, source.connection, object, item.key)
+        item.canonical_id = ids[0] if ids else own[id(item)]
         item.fresh_link = True
         for key in keys[id(item)]:
             here.setdefault(key, item.canonical_id)

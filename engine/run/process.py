@@ -6,29 +6,21 @@ it; `hear` brings an event to the instances that wait for it. Instances go on wi
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from engine.compile.cycles import plain_type
-from engine.compile.process import ProcessPlan, compile_process
+from engine.compile.process import ProcessPlan
 from engine.compile.rules import key_text
 from engine.run.events import Event
-from engine.run.faults import fingerprint
-from engine.run.hand import Hand, Passed
+from engine.run.hands import Hands
 from engine.run.items import Counts, Item
-from engine.run.journal import Lost
-from engine.run.pinned import pinned
 from engine.run.replay import run_replay
-from engine.run.session import Connectors, Options, Session
-from engine.run.steps import go_on
+from engine.run.session import Connectors, Session
 from engine.run.sync import run_sync
-from engine.sdk.errors import CrosswalkError, Problem
 from engine.sdk.record import Fields, digest_bytes
 from engine.spec.process import ProcessFlow
 from engine.state import alerts, exceptions, leases, links, processes
-from engine.state.leases import Lease
 from engine.state.processes import ENDED, ENGINE, Instance
 from engine.state.store import Store, Tx, instant, moment_of
 
@@ -92,6 +84,7 @@ def run_process(runner: Runner, session: Session, plan: ProcessPlan) -> None:
     counts = Counts.of(target.name for target in plan.targets)
     chosen = _resume_chosen(session, plan) if options.chosen else None
     session.also.append(lambda tx, items: _start(tx, session, plan, items, tally))
+    session.foreseen.append(lambda items: _foresee(session, plan, items, tally))
     if options.chosen:
         session.options.chosen = tuple(one for one in options.chosen if one not in (chosen or {}))
         if session.options.chosen:
@@ -129,22 +122,11 @@ def run_process(runner: Runner, session: Session, plan: ProcessPlan) -> None:
 
 def _start(tx: Tx, session: Session, plan: ProcessPlan, items: list[Item], tally: Tally) -> None:
     """In the transaction that stores the records: an instance for each that has none; those that wait are looked at."""
-    kept: dict[str, Item] = {}
-    for item in items:
-        over = item.trouble is not None or item.ended is not None or item.lost or item.goes_again
-        if over or item.deleted or item.left or item.canonical_id is None:
-            continue
-        kept[_key(session, plan, item)] = item
+    kept = _kept(session, plan, items)
     known = processes.last_of(tx, plan.name, kept)
-    for key, item in kept.items():
+    processes.wake(tx, [one.id for one in known.values() if one.live])
+    for key, item in _beginning(session, kept, known):
         last = known.get(key)
-        if last is not None and last.live:
-            processes.wake(tx, [last.id])
-            continue
-        named = bool(session.options.records)
-        anew = last is not None and last.state != "done" and (named or (last.state in AGAIN and item.changed))
-        if last is not None and not anew:
-            continue
         deadline = instant(moment_of(tx.now()) + plan.flow.done_within) if plan.flow.done_within else None
         person = session.options.actor or session.options.trigger or ENGINE
         id = processes.start(
@@ -155,6 +137,34 @@ def _start(tx: Tx, session: Session, plan: ProcessPlan, items: list[Item], tally
             tally.started.add(id)
             if last is not None and last.exception is not None:
                 exceptions.set_state(tx, [last.exception], "superseded", f"{id} began")
+
+
+def _foresee(session: Session, plan: ProcessPlan, items: list[Item], tally: Tally) -> None:
+    """What `_start` would begin."""
+    with session.store.read() as tx:
+        kept = _kept(session, plan, items)
+        tally.started |= {key for key, _ in _beginning(session, kept, processes.last_of(tx, plan.name, kept))}
+
+
+def _kept(session: Session, plan: ProcessPlan, items: list[Item]) -> dict[str, Item]:
+    """Records that the flow is for, by key; of two with one key the last."""
+    kept: dict[str, Item] = {}
+    for item in items:
+        over = item.trouble is not None or item.ended is not None or item.lost or item.goes_again
+        if not (over or item.deleted or item.left or item.canonical_id is None):
+            kept[_key(session, plan, item)] = item
+    return kept
+
+
+def _beginning(session: Session, kept: dict[str, Item], known: dict[str, Instance]) -> Iterator[tuple[str, Item]]:
+    """Records that begin an instance: those that never had one; changed ones whose instance was taken back or expired;
+    and, where it is asked for by name, any whose instance came to no good end."""
+    for key, item in kept.items():
+        last = known.get(key)
+        named = bool(session.options.records)
+        again = last is not None and not last.live and last.state != "done"
+        if last is None or (again and (named or (last.state in AGAIN and item.changed))):
+            yield key, item
 
 
 def _key(session: Session, plan: ProcessPlan, item: Item) -> str:
@@ -219,86 +229,6 @@ def judge_deadlines(store: Store, name: str, flow: ProcessFlow) -> None:
 
 
 # ---------------------------------------------------------------------- single instances
-class Hands:
-    """Instances of one flow in hand, one after the other: connectors are shared, leases held on to."""
-
-    def __init__(
-        self, runner: Runner, connectors: Connectors, plans: dict[bytes, ProcessPlan], actor: str = ""
-    ) -> None:
-        self.runner, self.connectors, self.plans, self.actor = runner, connectors, plans, actor
-        self.lease: Lease | None = None
-
-    @contextmanager
-    def kept(self) -> Iterator[None]:
-        """While this lasts, the lease at hand is held on to."""
-        over = threading.Event()
-
-        def renew() -> None:
-            while not over.wait(leases.LIFE.total_seconds() / 3):
-                lease = self.lease
-                if lease is not None:
-                    with self.runner.store.begin("renew") as tx:
-                        leases.renew(tx, lease)
-
-        thread = threading.Thread(target=renew, name="instances", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
-
-    def advance(self, id: str) -> Hand | None:
-        """Move an instance on; None where somebody else has it, or it is over."""
-        store = self.runner.store
-        with store.begin("take") as tx:
-            lease = leases.claim(tx, f"process:{id}")
-            one = processes.take(tx, id, f"{id}.{lease.fence}") if lease is not None else None
-        if lease is None:
-            return None
-        hand = None
-        try:
-            if one is None or not one.live or one.state in ("needs_person", "paused"):
-                return None
-            self.lease = lease
-            try:
-                plan, make = self._plan(one)
-            except CrosswalkError as error:
-                _stuck(store, one, error)
-                return None
-            hand = Hand(
-                self.runner.workspace, store, self.connectors, plan, one, f"{id}.{lease.fence}", lease, make, self.actor
-            )
-            go_on(hand)
-        except (Passed, Lost):
-            pass  # whoever has it now goes on
-        finally:
-            self.lease = None
-            with store.begin("let go") as tx:
-                processes.let_go(tx, id, f"{id}.{lease.fence}")
-                leases.release(tx, lease)
-        return hand
-
-    def _plan(self, one: Instance) -> tuple[ProcessPlan, Callable[[Hand, Options], Session]]:
-        """The plan that an instance began with, and how its surroundings are made."""
-        workspace = self.runner.workspace
-        if one.logic not in self.plans:
-            variant = pinned(workspace, self.runner.store, one.logic)
-            documents = type(self.runner)(variant, self.runner.store).registry()
-            self.plans[one.logic] = compile_process(
-                variant.document("flow", one.flow), documents, self.connectors.describe
-            )
-        plan = self.plans[one.logic]
-        registry = plan.registry
-
-        def make(hand: Hand, options: Options) -> Session:
-            session = Session(registry.workspace, self.runner.store, registry, self.connectors, hand.advance, options)
-            session.cancelled = self.runner.cancelled
-            return session
-
-        return plan, make
-
-
 def advance(runner: Runner, instance: str) -> str | None:
     """Move one instance on as far as it comes; when it is to be looked at next, None where nothing is known to be due."""
     with runner.store.read() as tx:
@@ -329,24 +259,3 @@ def hear(tx: Tx, flow: str, event: Event) -> None:
     """An event for the `wait` steps of a flow; the instances that wait for it go on."""
     id = event.id or digest_bytes(f"{event.source} {event.type} {event.key} {event.canonical_id}".encode()).hex()
     processes.hear(tx, flow, plain_type(event.type), str(event.canonical_id), id, event.data)
-
-
-def _stuck(store: Store, one: Instance, error: CrosswalkError) -> None:
-    """The documents that an instance began with are not to be had, or do not fit any more: it waits for a person."""
-    told = error.problem
-    problem = Problem(
-        "R641", f"{one.id} cannot go on with the documents that it began with: {told.message}", told.at, told.hint
-    )
-    detail = {"message": problem.message, "code": problem.code}
-    if one.waiting == "repair" and one.detail == detail:
-        return
-    with store.begin("process") as tx:
-        failure = exceptions.Failure(
-            one.flow, one.id, one.entity, one.canonical_id, one.canonical_id, "", "step", "process", "mapping", problem.code,
-            problem.message, problem.hint, str(problem.at) if problem.at else None, None, "open",
-            fingerprint(problem, one.canonical_id, ""), None, None, one.logic, None, None, None,
-        )  # fmt: skip
-        id = exceptions.record(tx, [failure])[0]
-        state = "needs_person" if one.state == "compensating" else "waiting"
-        waiting = "repair" if state == "waiting" else None
-        processes.move(tx, one, problem.message, state=state, waiting=waiting, detail=detail, exception=id)

@@ -206,6 +206,8 @@ class Session:
         self.applied: set[str] = set()
         self.also: list[Callable[[Tx, list[Item]], None]] = []
         """What else belongs into the closing transaction of a batch."""
+        self.foreseen: list[Callable[[list[Item]], None]] = []
+        """Of a plan: who else is to see the records of a batch."""
 
     @cached_property
     def routes(self) -> Routes:

@@ -199,6 +199,8 @@ def finish_batch(session: Session, plan: SyncPlan, items: list[Item], cursor: li
     """Deliver and commit; a plan only counts and notes what would happen."""
     if session.options.plan:
         note_changes(session, items)
+        for see in session.foreseen:
+            see(items)
         for item in items:
             session.counts.add(item)
         session.progress(session.counts)

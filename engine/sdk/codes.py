@@ -163,6 +163,8 @@ CODES: dict[str, str] = {
     "R602": "the process ended in the middle of a run",
     "R603": "a run was stopped",
     "R604": "another run took over",
+    "R605": "a record was changed at the same moment",
+    "R606": "something is going on that must end first",
     "R610": "a guard held a run",
     "R631": "an approval was refused",
     "R632": "an approval was not decided in time",

@@ -12,10 +12,9 @@ PROCESS = ("take", "step", "process", "approval", "let go")
 BESIDE = ("renew", "budget", "job", "scan", "careful", "relay")
 """Commits beside the line: of the thread that holds the lease, of whoever calls a system, opens a job."""
 COMMANDS = (
-    "seed", "links add", "links remove", "links import", "links review", "cancel", "approve", "note", "replay",
-    "discard", "assign", "tag", "edit", "supersede", "prune", "prune reads", "age", "alerts", "pause", "resume", "indicators",
-    "event",
-    "decide", "resume process", "cancel process",
+    "seed", "links add", "links remove", "links import", "links review", "links merge", "links split", "links remap",
+    "cancel", "approve", "note", "replay", "discard", "assign", "tag", "edit", "supersede", "prune", "prune reads", "age",
+    "alerts", "pause", "resume", "indicators", "event", "decide", "resume process", "cancel process",
 )  # fmt: skip
 """Commits of commands: each is one transaction of its own."""
 SERVE = ("leader", "tick", "sweep", "claim", "unit", "units", "inbox put", "inbox")

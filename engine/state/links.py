@@ -28,6 +28,8 @@ class Conflict(NamedTuple):
     standing: Link
 
 
+ALIAS = "canonical"
+"""Connection and object of the link that an id leaves when its record is merged into another: what that is now."""
 _COLUMNS = "entity, connection, object, native_id, canonical_id, part, state, run"
 
 
@@ -53,6 +55,11 @@ def by_canonical(
     for row in tx.by_keys(sql, (connection, entity, *values), canonical_ids):
         found.setdefault(row[4], []).append(Link(*row))
     return found
+
+
+def merged(tx: Tx, entity: str, ids: Iterable[str]) -> dict[str, str]:
+    """What ids mean whose records were merged into others."""
+    return {id: found[0].canonical_id for id, found in by_native(tx, ALIAS, entity, ids).items()}
 
 
 def put(tx: Tx, links: Sequence[Link]) -> list[Conflict]:
@@ -139,6 +146,12 @@ def of_native(tx: Tx, connection: str, native_id: str) -> list[Link]:
     """Every link of a native id in a connection."""
     sql = f"SELECT {_COLUMNS} FROM links WHERE connection = ? AND native_id = ? ORDER BY entity, object"
     return [Link(*row) for row in tx.rows(sql, (connection, native_id))]
+
+
+def of_places(tx: Tx, connection: str, object: str, native_ids: Iterable[str]) -> list[Link]:
+    """Every link of these native ids to one object, whatever the entity."""
+    sql = f"SELECT {_COLUMNS} FROM links WHERE connection = ? AND object = ? AND native_id IN (…)"
+    return [Link(*row) for row in tx.by_keys(sql, (connection, object), native_ids)]
 
 
 def count(tx: Tx, connection: str, object: str, entity: str, *, but: str = "") -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import string
 import threading
@@ -188,6 +189,10 @@ class Store:
             raise StateError(Problem("S701", f"no driver for {parsed.drivername} is installed", None, hint)) from None
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _sqlite_settings)
+        else:
+            logging.getLogger("psycopg").setLevel(
+                logging.ERROR
+            )  # it warns of each row that `tried` finds there already
         store = cls(engine, shown)
         try:
             if not migrate_later:

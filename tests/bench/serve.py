@@ -206,7 +206,7 @@ def on_time(name: str, url: str) -> None:
              + 'trigger: [{ schedule: "* * * * *" }]\n' for number in range(FLOWS)}  # fmt: skip
     served = world(url, **flows)
     process = Process(served.folder)
-    until(lambda: served.rows("SELECT count(*) FROM ticks") == [(FLOWS,)], 150)
+    until(lambda: served.rows("SELECT count(*) FROM ticks") == [(FLOWS,)], 300)
     late = [
         (moment_of(at) - moment_of(due)).total_seconds()
         for due, at in served.rows("SELECT scheduled_for, at FROM ticks")

@@ -11,6 +11,7 @@ worked out once, as differences of integers, and looked up from then on.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -260,14 +261,20 @@ def broken(state: int) -> str | None:
 
 
 def explore(
-    most: int, *, workers: int = 2, claims: int = ENDLESS, times: Times = TICK, without: frozenset[str] = frozenset()
+    most: int,
+    *,
+    workers: int = 2,
+    claims: int = ENDLESS,
+    times: Times = TICK,
+    without: frozenset[str] = frozenset(),
+    until: float = float("inf"),
 ) -> Found:
-    """Breadth first, so the first broken state is among the nearest."""
+    """Breadth first, so the first broken state is among the nearest; to so many states, or a moment on the monotonic clock."""
     machine = Machine(times, without)
     lanes = machine.lanes(workers)
     layer = {STATES.index(NONE) | claims << _LEFT}
     seen = set(layer)
-    while layer and len(seen) < most:
+    while layer and len(seen) < most and time.monotonic() < until:
         layer = {after for state in layer for after in nexts(state, lanes)} - seen
         seen |= layer
         for state in layer:

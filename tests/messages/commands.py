@@ -8,10 +8,12 @@ import time
 from typing import Any
 from unittest.mock import patch
 
+import pytest
+
 from engine.run.runner import STOPPED
 from engine.sdk.errors import Problem
-from engine.state import runs
-from engine.state.store import Store
+from engine.state import leases, runs
+from engine.state.store import StaleState, Store
 from tests.messages.case import CROSSWALK, Place, case
 from tests.messages.records import ADA, Line
 
@@ -46,6 +48,31 @@ def taken_over(place: Place) -> str:
         line.run()
     (run,) = line.place.told("runs", "list")["runs"]
     return f"{run['error']['code']} {run['error']['message']}"
+
+
+@case("R605")
+def changed_at_this_moment(place: Place) -> Problem:
+    from engine.state import canonical, relinks
+
+    changes = [canonical.Change("a", 1, b"{}", b"{}")]
+    store = _store(Line(place, "name: name").place)
+    with pytest.raises(StaleState) as caught, store.begin() as tx:
+        relinks.put(tx, "person", changes, "merge")
+    return caught.value.problem
+
+
+@case("R606")
+def a_run_is_going_on(place: Place) -> str:
+    line = Line(place, "name: name").put(ADA)
+    line.run()
+    with _store(place).begin("held") as tx:
+        leases.claim(tx, "flow:people")
+    return place.command("links", "remap", "src", "people", _csv(place, "old,new\n1,2\n"))
+
+
+def _csv(place: Place, text: str) -> str:
+    place.write({"ids.csv": text})
+    return "ids.csv"
 
 
 @case("R610")

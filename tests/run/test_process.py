@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.run.relay import relay
 from engine.sdk.errors import UsageError
 from engine.state.store import Store
 from tests.conftest import Make
@@ -375,3 +376,26 @@ def test_an_event_is_published_with_the_step(world: New) -> None:
     with deals.state.read() as tx:
         ((type, data, correlation),) = tx.rows("SELECT type, data, correlation FROM events")
     assert (type, bytes(data), correlation) == ("project.created.v1", b'{"number":"Mill"}', deals.one.canonical_id)
+
+
+def test_the_engines_own_event_wakes_the_instance_that_waits_for_it(world: New) -> None:
+    deals = world(STEPS + "  - wait: renamed\n    event: client.updated\n    for: client\n")
+    deals.run()
+    assert deals.one.waiting == "event"
+    deals.account("a1", "Acme Ltd", "T1")
+    deals.run("clients")
+    assert deals.one.waiting == "event" and not deals.one.nudged
+    relay(deals, deals.state, "process:deals")
+    assert deals.one.nudged
+    deals.run("deals")
+    assert deals.one.state == "done" and deals.one.context["renamed"]["type"] == "client.updated"
+
+
+def test_a_plan_tells_what_would_begin_and_begins_nothing(world: New) -> None:
+    deals = world()
+    deals.run("clients")
+    told = deals.run("deals", plan=True)
+    assert (told["state"], told["read"], told["created"]) == ("succeeded", 1, 1)
+    assert deals.instances() == [] and deals.made("erp", "customers") == []
+    deals.run()
+    assert deals.run("deals", plan=True)["created"] == 0

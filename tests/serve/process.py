@@ -27,7 +27,11 @@ class Process:
                 [sys.executable, "-m", "tests.serve.process", "serve", "--port", "0", *words, "--workspace", str(folder)],
                 cwd=ROOT, stdout=subprocess.DEVNULL, stderr=err, env={**os.environ, "PYTHONPATH": str(ROOT)},
             )  # fmt: skip
-        until(lambda: self.told("listening") != [] or self.process.poll() is not None, 300)
+        try:
+            until(lambda: self.told("listening") != [] or self.process.poll() is not None, 300)
+        except AssertionError:
+            self.kill()
+            raise
         assert self.process.poll() is None, self.log.read_text()
         self.url = self.told("listening")[0]["url"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -149,6 +150,8 @@ class Workspace:
         self.sandbox: Sandbox | None = None
         self._documents: dict[tuple[str, str], Document] = {}
         self._loading: list[tuple[str, str]] = []
+        self._reading = threading.RLock()
+        """One thread reads documents at a time: what is being loaded tells circles, whoever asks."""
 
     @classmethod
     def open(cls, folder: Path | None = None, env: str | None = None) -> Workspace:
@@ -231,7 +234,9 @@ class Workspace:
         path, origin = self._find(kind, name)
         if path is None:
             raise SpecError(unknown_name(kind, name, self.names(kind), at))
-        self._documents[key] = self._load(kind, name, path, origin)
+        with self._reading:
+            if key not in self._documents:
+                self._documents[key] = self._load(kind, name, path, origin)
         return self._documents[key]
 
     def put(self, document: Document) -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -18,7 +22,8 @@ from engine.run.runner import Runner
 from engine.run.session import Options
 from engine.sdk.record import Fields, decode_json
 from engine.spec.workspace import Workspace
-from engine.state import approvals, canonical, exceptions, processes
+from engine.state import approvals, canonical, exceptions, processes, units
+from engine.state.care import age
 from engine.state.store import Store
 
 BEFORE = (
@@ -28,6 +33,11 @@ BEFORE = (
 DEAL = "0060000000000{:02d}AAA"
 GOOD = {"StageName": "Closed Won", "Amount": Decimal(48_000), "Legal_Entity__c": "UK", "Expected_Start__c": "2026-10-01",
         "AccountId": "001000000000009AAA", "CurrencyIsoCode": "GBP"}  # fmt: skip
+
+
+SERVED = Path(__file__).with_name("served.py")
+KILLS = 3
+"""Points at which `serve` is killed here; every one with CHAOS_POINTS=all."""
 
 
 @dataclass
@@ -175,3 +185,45 @@ def test_a_credit_hold_is_released_by_a_second_person_and_everybody_sees_it(offi
         one for one in office.box.all("kantata", "custom_field_values") if one["subject_type"] == "WorkspaceGroup"
     ]
     assert [one["value"] for one in values if one["value"] == "Hold"] == [] and values
+
+
+def test_serve_is_killed_at_every_step_and_the_deal_is_one_project(office: Office) -> None:
+    settings: dict[str, str] = {}
+    workspace = Workspace.open(office.folder)
+    workspace.sandbox = lambda name: settings.setdefault(name, setting(office.folder, name))
+    for connection in workspace.settings.connections:
+        workspace.config(connection)
+    customers = len(office.box.all("netsuite", "customer"))
+
+    def serve(point: int) -> int:
+        """The exit code of a `serve` that dies at that point; of one that does not, the points that it came to."""
+        with office.runner.store.begin("ask") as tx:
+            units.put(tx, "flow", "quote-to-project", lane="bulk")
+        command = [sys.executable, str(SERVED), str(office.folder), json.dumps(settings), str(point)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert done.returncode in (0, -signal.SIGKILL), done.stderr
+        return int(done.stdout) if done.returncode == 0 else done.returncode
+
+    office.box.add(
+        "salesforce",
+        "Opportunity",
+        {**GOOD, "Name": "Deal before", "CloseDate": "2026-11-01", "Billing_Method__c": "fixed"},
+    )
+    whole = serve(0)
+    assert whole > 30, "each step is committed by itself"
+    points = range(1, whole + 1) if os.environ.get("CHAOS_POINTS") == "all" else range(2, whole + 1, whole // KILLS)
+    for point in points:
+        name = f"Deal at point {point}"
+        office.box.add(
+            "salesforce", "Opportunity", {**GOOD, "Name": name, "CloseDate": "2026-11-01", "Billing_Method__c": "fixed"}
+        )
+        assert serve(point) == -signal.SIGKILL, f"point {point} of {whole}"
+        for _ in range(3):
+            age(office.runner.store, 900)
+            serve(0)
+            if office.named("netsuite", "job", "companyName", name) and not office.waiting("quote-to-project"):
+                break
+        assert len(office.named("kantata", "workspaces", "title", name)) == 1, f"killed at point {point}"
+        assert len(office.named("netsuite", "job", "companyName", name)) == 1, f"killed at point {point}"
+        assert office.told("quote-to-project") == [] and office.waiting("quote-to-project") == [], f"killed at {point}"
+    assert len(office.box.all("netsuite", "customer")) == customers, "the customer exists once"

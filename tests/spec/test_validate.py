@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from engine.compile.workspace import problems_of
@@ -117,3 +118,11 @@ def test_the_library_is_sound(make: Make) -> None:
         compile_inbound(workspace.document("mapping", name), registry)
         compile_outbound(workspace.document("mapping", name), registry, role="erp")
     assert len(workspace.names("flow")) >= 8
+
+
+def test_threads_that_read_documents_side_by_side_take_none_for_a_circle(make: Make) -> None:
+    workspace = Workspace.open(make({"crosswalk.yaml": "crosswalk: 1\nname: t\n"}))
+    asked = workspace.names("schema") * 4
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda name: workspace.document("schema", name).name, asked))
+    assert found == asked

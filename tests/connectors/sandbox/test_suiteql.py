@@ -86,7 +86,7 @@ def test_transactions_with_lines_and_joins(netsuite: Call, sandbox: Sandbox) -> 
     assert Decimal(found[0]["total"]) == sum(one["total"] for one in sandbox.all("netsuite", "invoice"))
     lines = rows(netsuite, "SELECT t.tranid, l.netamount, BUILTIN.DF(l.item) item FROM transaction t JOIN transactionline l ON l.transaction = t.id "
                  "WHERE t.type = 'CustInvc' AND l.mainline = 'F' AND l.taxline = 'F' ORDER BY t.id")  # fmt: skip
-    assert len(lines) == 12 and lines[0]["item"] == "Build"
+    assert len(lines) == 12 and lines[0]["item"] == "SV-02"
     left = rows(
         netsuite,
         "SELECT v.entityid, t.tranid FROM vendor v LEFT JOIN transaction t ON t.type = 'VendBill' AND t.entity = v.id AND t.tranid = 'VB-1' ORDER BY v.id",

@@ -90,8 +90,8 @@ def quick_runs() -> Iterator[None]:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One process more than there are cores: a good part of the tests' time is waiting."""
-    return (os.cpu_count() or 1) + 1
+    """Two processes more than there are cores: a good part of the tests' time is waiting."""
+    return (os.cpu_count() or 1) + 2
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

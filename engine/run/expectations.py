@@ -12,6 +12,7 @@ from engine.run.events import Event, Routes, emit
 from engine.run.items import Item
 from engine.run.session import Session
 from engine.sdk.errors import SpecError
+from engine.sdk.event_types import CLOSED, OPENED
 from engine.sdk.record import Fields
 from engine.spec.load import Document
 from engine.spec.sync import Expect, SyncFlow
@@ -111,7 +112,7 @@ def _event(document: Document, expectation: str, bound: Any, reached: str, kept:
     data = {"flow": document.name, "expectation": expectation, "limit": str(bound) if bound is not None else None,
             "reached": reached, "run": run}  # fmt: skip
     subject = f"{document.name}:{expectation}"
-    return Event(f"alert.{'closed' if kept else 'opened'}.v1", "alert", subject, data, run)
+    return Event((CLOSED if kept else OPENED).type, "alert", subject, data, run)
 
 
 def _fresh(tx: Tx, flow: str, expect: Expect) -> Verdict | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from engine.compile.cycles import plain_type
 from engine.compile.process import ProcessPlan
 from engine.compile.rules import key_text
 from engine.run.events import Event
@@ -18,6 +17,7 @@ from engine.run.items import Counts, Item
 from engine.run.replay import run_replay
 from engine.run.session import Connectors, Session
 from engine.run.sync import run_sync
+from engine.sdk.event_types import fits
 from engine.sdk.record import Fields, digest_bytes
 from engine.spec.process import ProcessFlow
 from engine.state import alerts, exceptions, leases, links, processes
@@ -103,7 +103,7 @@ def run_process(runner: Runner, session: Session, plan: ProcessPlan) -> None:
             ready = [id for id in ready if id in tally.started or _about(tx, id) in wanted]
         if chosen is not None:
             ready = [id for id in ready if id in tally.started or id in chosen.values()]
-    hands = Hands(runner, session.connectors, {plan.logic: plan}, session.options.actor)
+    hands = Hands(runner, session.connectors, {plan.logic: plan}, session.options.actor, session.options.now)
     with hands.kept():
         for id in ready:
             if runner.cancelled.is_set():
@@ -258,4 +258,4 @@ def advance(runner: Runner, instance: str) -> str | None:
 def hear(tx: Tx, flow: str, event: Event) -> None:
     """An event for the `wait` steps of a flow; the instances that wait for it go on."""
     id = event.id or digest_bytes(f"{event.source} {event.type} {event.key} {event.canonical_id}".encode()).hex()
-    processes.hear(tx, flow, plain_type(event.type), str(event.canonical_id), id, event.data)
+    processes.hear(tx, flow, event.type, str(event.canonical_id), id, event.data, fits)

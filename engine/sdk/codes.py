@@ -123,6 +123,8 @@ CODES: dict[str, str] = {
     "E380": "an indicator's limit is of another unit",
     "E381": "an indicator cannot be computed",
     "E382": "an object cannot be read in slices",
+    "E384": "a test says of a flow what only process flows have",
+    "E385": "a test names a step that its process flow does not have",
     "E400": "a record cannot be read",
     "E401": "a value does not fit its cast",
     "E402": "a value is not in the rule's `values`",

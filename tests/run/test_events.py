@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from engine.run.events import Event, Routes, arrived, emit, fits, versioned
+from engine.run.events import Event, Routes, arrived, emit
 from engine.run.runner import Runner
 from engine.run.session import Options
+from engine.sdk.event_types import fits, versioned
 from engine.sdk.record import decode_json
 from engine.spec.workspace import Workspace
 from engine.state import outbox

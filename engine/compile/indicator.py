@@ -108,17 +108,15 @@ def compile_indicator(document: Document, registry: Registry) -> IndicatorPlan:
     shape = _shape(model, document, registry)
 
     def expression(text: str | None, *place: Any, inside: Shape = shape) -> Expression | None:
-        found = (
-            None
-            if text is None
-            else _tried(problems, lambda: compile_expression(text, document.at(*place), shape=inside))
-        )
+        if text is None:
+            return None
+        found = problems.tried(lambda: compile_expression(text, document.at(*place), shape=inside))
         return found if isinstance(found, Expression) else None
 
     def other(given: Without | None, place: str) -> OtherPlan | None:
         if given is None:
             return None
-        inside = _tried(problems, lambda: registry.shape(given.entity, document.at(place, "entity")))
+        inside = problems.tried(lambda: registry.shape(given.entity, document.at(place, "entity")))
         if inside is None:
             return None
         by = expression(given.by, place, "by", inside=inside)
@@ -144,14 +142,6 @@ def compile_indicator(document: Document, registry: Registry) -> IndicatorPlan:
     )  # fmt: skip
     problems.raise_any()
     return replace(plan, limit=_limit(plan, document.at("limit")))
-
-
-def _tried(problems: Problems, make: Callable[[], Any]) -> Any:
-    try:
-        return make()
-    except SpecError as error:
-        problems.extend(error.problems)
-        return None
 
 
 def _shape(model: Indicator, document: Document, registry: Registry) -> Shape:

@@ -119,25 +119,17 @@ def compile_process(document: Document, registry: Registry, describe: Describe |
     """Compile a process flow. Raises SpecError with every fault found in it and in what it names."""
     flow: ProcessFlow = document.model
     problems = Problems()
-    intake = _try(problems, lambda: compile_sync(_intake(document), registry, describe))
+    intake = problems.tried(lambda: compile_sync(_intake(document), registry, describe))
     problems.raise_any()
     binder = _Binder(document, registry, describe, registry.shape(flow.entity))
     given = [flow.key] if isinstance(flow.key, str) else flow.key or []
-    key = _try(problems, lambda: tuple(binder.expression(text, "key", shape=binder.shape) for text in given))
-    steps = [_try(problems, lambda n=number: binder.step(n)) for number in range(len(flow.steps))]
+    key = problems.tried(lambda: tuple(binder.expression(text, "key", shape=binder.shape) for text in given))
+    steps = [problems.tried(lambda n=number: binder.step(n)) for number in range(len(flow.steps))]
     problems.raise_any()
     plan = ProcessPlan(document.name, document, flow, intake, key, tuple(steps), registry)
     plan.documents = printable(_documents(plan, registry))
     plan.logic = intake.logic = digest(plan.documents)
     return plan
-
-
-def _try(problems: Problems, make: Any) -> Any:
-    try:
-        return make()
-    except SpecError as error:
-        problems.extend(error.problems)
-        return None
 
 
 def _intake(document: Document) -> Document:
@@ -177,28 +169,28 @@ class _Binder:
         for key, text in (("when", model.when), ("that", model.that), ("record", model.record), ("for", model.for_)):
             if text is not None:
                 name = "subject" if key == "for" else key
-                bound[name] = _try(problems, lambda k=key, t=text: self.expression(t, *place, k, shape=self.shape))
+                bound[name] = problems.tried(lambda k=key, t=text: self.expression(t, *place, k, shape=self.shape))
         if model.otherwise is not None:
             at = self.document.at(*place, "otherwise")
-            bound["message"] = _try(
-                problems, lambda: compile_template(str(model.otherwise), at, mode="message", shape=self.shape)
+            bound["message"] = problems.tried(
+                lambda: compile_template(str(model.otherwise), at, mode="message", shape=self.shape)
             )
         bound["data"] = {
-            name: _try(problems, lambda n=name, t=text: self.expression(t, *place, "data", n, shape=self.shape))
+            name: problems.tried(lambda n=name, t=text: self.expression(t, *place, "data", n, shape=self.shape))
             for name, text in (model.data or {}).items()
         }
         result = RESULTS.get(model.kind)
         if model.kind in ("write", "derive", "find"):
             make = {"write": self._write, "derive": self._derive, "find": self._find}[model.kind]
-            found = _try(problems, lambda: make(number, model))
+            found = problems.tried(lambda: make(number, model))
             if found is not None:
                 (key, value), result = found
                 bound[key] = value
         if model.kind == "publish":
             at = self.document.at(*place, "connection")
-            _try(problems, lambda: self.registry.workspace.connection(str(model.connection), at))
+            problems.tried(lambda: self.registry.workspace.connection(str(model.connection), at))
         if model.kind == "call":
-            _try(problems, lambda: self._called(number, model))
+            problems.tried(lambda: self._called(number, model))
         if result is not None:
             self.shape = self.shape.with_fields({model.name: result})
         problems.raise_any()
@@ -215,7 +207,7 @@ class _Binder:
         schema, shape = self.registry.schema(entity), self.registry.shape(entity)
         problems = Problems()
         found = [
-            _try(problems, lambda n=n: bind_target(document, n, self.registry, self.describe, shape, schema))
+            problems.tried(lambda n=n: bind_target(document, n, self.registry, self.describe, shape, schema))
             for n in range(len(names))
         ]
         problems.raise_any()
@@ -273,7 +265,7 @@ class _Binder:
                 problems.add("E368", f"{mapping.name!r} says no field of {mapping.model.object} to search {name!r} by",
                              self.document.key_at(*place, "by", name), "search by a field that the mapping gives by a plain path")  # fmt: skip
                 continue
-            value = _try(problems, lambda n=name, t=text: self.expression(t, *place, "by", n, shape=self.shape))
+            value = problems.tried(lambda n=name, t=text: self.expression(t, *place, "by", n, shape=self.shape))
             by[name] = (path, value)
         problems.raise_any()
         schema = dict(self.registry.schema(mapping.model.entity, at).bundle)

@@ -118,18 +118,18 @@ def compile_sync(document: Document, registry: Registry, describe: Describe | No
     """
     flow: SyncFlow = document.model
     problems = Problems()
-    schema = _collect(problems, lambda: registry.schema(flow.entity, document.at("entity")))
-    shape = _collect(problems, lambda: registry.shape(flow.entity, document.at("entity")))
+    schema = problems.tried(lambda: registry.schema(flow.entity, document.at("entity")))
+    shape = problems.tried(lambda: registry.shape(flow.entity, document.at("entity")))
     problems.raise_any()
     assert schema is not None and shape is not None
     extended = shape.extended(dict.fromkeys(flow.collect)) if flow.collect else shape
-    source = _collect(problems, lambda: _source(document, registry, describe, shape))
-    checks = _collect(problems, lambda: compile_checks(document, flow.checks, extended))
+    source = problems.tried(lambda: _source(document, registry, describe, shape))
+    checks = problems.tried(lambda: compile_checks(document, flow.checks, extended))
     targets = [
-        _collect(problems, lambda n=number: bind_target(document, n, registry, describe, extended, schema))  # type: ignore[misc]
+        problems.tried(lambda n=number: bind_target(document, n, registry, describe, extended, schema))
         for number in range(len(flow.targets))
     ]
-    collects = _collect(problems, lambda: _collects(document, registry))
+    collects = problems.tried(lambda: _collects(document, registry))
     problems.raise_any()
     assert source is not None and checks is not None and collects is not None
     found = tuple(target for target in targets if target is not None)
@@ -138,14 +138,6 @@ def compile_sync(document: Document, registry: Registry, describe: Describe | No
     plan.logic = digest(plan.documents)
     plan.follows = _follows(plan)
     return plan
-
-
-def _collect(problems: Problems, make: Callable[[], Any]) -> Any:
-    try:
-        return make()
-    except SpecError as error:
-        problems.extend(error.problems)
-        return None
 
 
 def _source(document: Document, registry: Registry, describe: Describe | None, shape: Shape) -> SourcePlan:

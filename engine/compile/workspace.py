@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from engine.compile.cycles import starts_itself
@@ -33,7 +33,7 @@ def problems_of(workspace: Workspace, names: Iterable[str] = ()) -> list[Problem
         for name in workspace.names(kind, own=True):
             if wanted and not wanted & {name, f"{kind}/{name}"}:
                 continue
-            document = _try(problems, lambda kind=kind, name=name: workspace.document(kind, name))  # type: ignore[misc]
+            document = problems.tried(lambda kind=kind, name=name: workspace.document(kind, name))
             if document is not None:
                 _check(problems, registry, document)
     known = {kind: workspace.names(kind) for kind in KINDS}
@@ -45,30 +45,22 @@ def problems_of(workspace: Workspace, names: Iterable[str] = ()) -> list[Problem
     return in_order(problems.found)
 
 
-def _try(problems: Problems, make: Callable[[], Any]) -> Any:
-    try:
-        return make()
-    except SpecError as error:
-        problems.extend(error.problems)
-        return None
-
-
 def _check(problems: Problems, registry: Registry, document: Document) -> None:
     kind = document.kind
     if kind == "schema":
-        _try(problems, lambda: _schema(registry, document))
+        problems.tried(lambda: _schema(registry, document))
     elif kind == "mapping":
-        _try(problems, lambda: _mapping(problems, registry, document))
+        problems.tried(lambda: _mapping(problems, registry, document))
     elif kind == "flow":
         _flow(problems, registry, document)
     elif kind == "table":
-        _try(problems, lambda: registry.table(document.name))
+        problems.tried(lambda: registry.table(document.name))
     elif kind == "test":
         test = document.model
         name, what = (test.mapping, "mapping") if test.mapping else (test.flow, "flow")
-        _try(problems, lambda: registry.document(what, name, document.at(what)))
+        problems.tried(lambda: registry.document(what, name, document.at(what)))
     elif kind == "indicator":
-        _try(problems, lambda: compile_indicator(document, registry))
+        problems.tried(lambda: compile_indicator(document, registry))
 
 
 def _schema(registry: Registry, document: Document) -> None:
@@ -102,9 +94,9 @@ def _mapping(problems: Problems, registry: Registry, document: Document) -> None
     for section in ("fields", "inbound"):
         _targets(problems, document, shape, getattr(model, section) or {}, (section,))
     for place, name in _references(model):
-        _try(problems, lambda place=place, name=name: registry.document("schema", name, document.at(*place)))  # type: ignore[misc]
-    _try(problems, lambda: compile_inbound(document, registry))
-    _try(problems, lambda: compile_outbound(document, registry, role=""))
+        problems.tried(lambda place=place, name=name: registry.document("schema", name, document.at(*place)))
+    problems.tried(lambda: compile_inbound(document, registry))
+    problems.tried(lambda: compile_outbound(document, registry, role=""))
 
 
 def _targets(problems: Problems, document: Document, shape: Any, rules: dict[str, Any], place: tuple[Any, ...]) -> None:
@@ -135,13 +127,13 @@ def _flow(problems: Problems, registry: Registry, document: Document) -> None:
             problems.extend([unknown_name("flow", trigger.after, known, document.at("trigger", number, "after"))])
         if trigger.webhook is not None:
             at = document.at("trigger", number, "webhook", "connection")
-            _try(problems, lambda name=trigger.webhook.connection, at=at: workspace.connection(name, at))  # type: ignore[misc]
+            problems.tried(lambda name=trigger.webhook.connection, at=at: workspace.connection(name, at))
     problems.extend(circles(document, workspace))
     problems.extend(shared_paths(document, workspace))
     problems.extend(unheard(document, workspace))
     _queues(problems, document, workspace)
     if isinstance(flow, SyncFlow):
-        _try(problems, lambda: compile_sync(document, registry, None))
+        problems.tried(lambda: compile_sync(document, registry, None))
         for number, name in enumerate(flow.refresh):
             properties = registry.schema(flow.entity).refs if flow.entity in workspace.names("schema") else {}
             if name not in properties:
@@ -149,16 +141,16 @@ def _flow(problems: Problems, registry: Registry, document: Document) -> None:
                              document.at("refresh", number), nearest(name, properties))  # fmt: skip
         return
     if isinstance(flow, ProcessFlow):
-        _try(problems, lambda: compile_process(document, registry, None))
+        problems.tried(lambda: compile_process(document, registry, None))
         problems.extend(starts_itself(document, workspace))
         return
     pairs = _sides(flow)
-    _try(problems, lambda: registry.schema(flow.entity, document.at("entity")))
+    problems.tried(lambda: registry.schema(flow.entity, document.at("entity")))
     for place, connection, mapping in pairs:
         if connection is not None:
-            _try(problems, lambda c=connection, p=place: workspace.connection(c, document.at(*p, "connection")))  # type: ignore[misc]
+            problems.tried(lambda c=connection, p=place: workspace.connection(c, document.at(*p, "connection")))
         if mapping is not None:
-            _try(problems, lambda m=mapping, p=place: registry.document("mapping", m, document.at(*p, "mapping")))  # type: ignore[misc]
+            problems.tried(lambda m=mapping, p=place: registry.document("mapping", m, document.at(*p, "mapping")))
 
 
 def _sides(flow: ReconcileFlow) -> Iterator[tuple[tuple[Any, ...], str | None, str | None]]:

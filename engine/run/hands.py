@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from engine.compile.process import ProcessPlan, compile_process
 from engine.run.faults import fingerprint
 from engine.run.hand import Hand, Passed
 from engine.run.journal import Lost
+from engine.run.meanwhile import meanwhile
 from engine.run.pinned import pinned
 from engine.run.session import Connectors, Options, Session
 from engine.run.steps import go_on
@@ -36,22 +36,15 @@ class Hands:
     @contextmanager
     def kept(self) -> Iterator[None]:
         """While this lasts, the lease at hand is held on to."""
-        over = threading.Event()
 
         def renew() -> None:
-            while not over.wait(leases.LIFE.total_seconds() / 3):
-                lease = self.lease
-                if lease is not None:
-                    with self.runner.store.begin("renew") as tx:
-                        leases.renew(tx, lease)
+            lease = self.lease
+            if lease is not None:
+                with self.runner.store.begin("renew") as tx:
+                    leases.renew(tx, lease)
 
-        thread = threading.Thread(target=renew, name="instances", daemon=True)
-        thread.start()
-        try:
+        with meanwhile("instances", leases.LIFE.total_seconds() / 3, renew):
             yield
-        finally:
-            over.set()
-            thread.join()
 
     def advance(self, id: str) -> Hand | None:
         """Move an instance on; None where somebody else has it, or it is over."""

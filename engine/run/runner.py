@@ -6,7 +6,7 @@ import gc
 import threading
 import time
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from engine.run.expectations import told as told_alert
 from engine.run.guards import Held
 from engine.run.isolate import note_death
 from engine.run.items import Counts
+from engine.run.meanwhile import meanwhile
 from engine.run.pinned import PINNED, sources_of
 from engine.run.plan import planned_calls
 from engine.run.process import run_process
@@ -203,29 +204,21 @@ class Runner:
         logic = session.plan.logic.hex() if session.plan else ""
         return Result(told, session.changes, moved, logic, planned_calls(session), missed)
 
-    @contextmanager
-    def _renewed(self, lease: leases.Lease, run: str) -> Any:
+    def _renewed(self, lease: leases.Lease, run: str) -> AbstractContextManager[None]:
         """Hold on to the lease while the run goes on, and hear whether somebody wants it to stop."""
-        over = threading.Event()
+        renewed = time.monotonic()
 
         def renew() -> None:
-            renewed = time.monotonic()
-            while not over.wait(LISTEN):
-                with self.store.read() as tx:
-                    if runs.asked_to_stop(tx, run):
-                        self.cancelled.set()
-                if time.monotonic() - renewed > leases.LIFE.total_seconds() / 3:
-                    renewed = time.monotonic()
-                    with self.store.begin("renew") as tx:
-                        leases.renew(tx, lease)
+            nonlocal renewed
+            with self.store.read() as tx:
+                if runs.asked_to_stop(tx, run):
+                    self.cancelled.set()
+            if time.monotonic() - renewed > leases.LIFE.total_seconds() / 3:
+                with self.store.begin("renew") as tx:
+                    leases.renew(tx, lease)
+                renewed = time.monotonic()
 
-        thread = threading.Thread(target=renew, name="lease", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
+        return meanwhile("lease", LISTEN, renew)
 
 
 def compile_flow(document: Document, registry: Registry, describe: Describe | None) -> SyncPlan | ProcessPlan:

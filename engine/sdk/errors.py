@@ -5,7 +5,7 @@ The same object becomes the line on the terminal, the JSON error, the log entry 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, Literal, get_args
@@ -166,6 +166,15 @@ class Problems:
 
     def extend(self, problems: Iterable[Problem]) -> None:
         self.found.extend(problems)
+
+    def tried(self, make: Callable[..., Any]) -> Any:
+        """What `make` gives; where it raises a SpecError, None, and its problems are among those found: whoever goes on
+        past `raise_any` has the value."""
+        try:
+            return make()
+        except SpecError as error:
+            self.extend(error.problems)
+            return None
 
     def raise_any(self, kind: type[CrosswalkError] = SpecError) -> None:
         """Raise all problems found as one error; nothing where there is none."""

@@ -6,7 +6,6 @@ import time
 from datetime import timedelta
 
 from engine.run.expectations import judge_freshness
-from engine.run.indicators import relevant
 from engine.run.work import Work
 from engine.state import inbox, leases, operations, ticks, units
 from engine.state.care import prune_serve
@@ -60,7 +59,7 @@ class Sweeper:
         for flow in ticks.open_flows(tx):
             if flow not in asked:
                 units.put(tx, "flow", flow, lane=self._lane(flow), payload={"trigger": "schedule"})
-        if self._time_for("indicators", INDICATORS) and relevant(tx, self.work.workspace):
+        if self._time_for("indicators", INDICATORS):  # that there are none is soon seen
             units.put(tx, "measure", "indicators", lane="bulk")
         if self._time_for("left behind", MINUTE):
             left = inbox.left_behind(tx, instant(now - LEFT))

@@ -11,6 +11,7 @@ from engine.run.session import Session
 from engine.sdk.connector import Read
 from engine.sdk.record import Record, decode_json, fingerprint
 from engine.state import canonical, exceptions, inputs, links, runs
+from engine.state.kept import raw_of
 from engine.state.store import instant
 
 
@@ -19,7 +20,7 @@ def due_records(session: Session, plan: SyncPlan) -> list[Chunk]:
     if session.options.plan or session.options.records:
         return []
     keys = [key for _, key in exceptions.due(session.tx, plan.name)]
-    found = exceptions.raw_of(session.tx, plan.name, keys)
+    found = raw_of(session.tx, plan.name, keys)
     kept = {key: (decode_json(raw), modified) for key, (raw, modified) in found.items() if raw}
     records = [
         Record(key, value or {}, modified, deleted=value is None)

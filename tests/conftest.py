@@ -90,6 +90,19 @@ def quick_runs() -> Iterator[None]:
         yield
 
 
+LONG = ("chaos", "journeys", "library")
+"""Folders whose tests take long: they begin first, so that no process works on alone at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests of a file go to one process, so that what they share is made once; tests of chaos go wherever there is room."""
+    for item in items:
+        if item.path.parent.name != "chaos":
+            shared = "house" if "house" in getattr(item, "fixturenames", ()) else item.path.stem
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}/{shared}"))
+    items.sort(key=lambda item: item.path.parent.name not in LONG)
+
+
 def pytest_collection_finish() -> None:
     """All that collecting the tests has made stays to the end: the collector of garbage need not walk it again and again."""
     gc.collect()

@@ -209,7 +209,8 @@ def finish_batch(session: Session, plan: SyncPlan, items: list[Item], cursor: li
     if session.options.only is not None:
         keep_planned(session, items)
         cursor = None if session.moved else cursor
-    if cursor is None and all(item.ended == "unchanged" for item in items):
+    troubled = {key for key, _, _ in session.live}  # one that is again as it was before it went wrong is over with that
+    if cursor is None and all(item.ended == "unchanged" and item.key not in troubled for item in items):
         for item in items:
             session.counts.add(item)
         session.progress(session.counts)

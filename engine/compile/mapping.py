@@ -141,6 +141,8 @@ def compile_inbound(document: Document, registry: Registry, *, zone: str = "UTC"
     reads = set(body.paths)
     if isinstance(model.onto, Onto):
         reads.add(model.onto.from_)
+    elif model.onto is not None and model.of is not None:
+        compiled.onto = compile_expression(model.onto, document.at("onto"), shape=known)
     for expression in (compiled.where, compiled.deleted, compiled.each, *([] if model.each else compiled.key)):
         if expression is not None:
             reads |= {".".join(path) for path in expression.reads}
@@ -209,7 +211,7 @@ def compile_outbound(
     compiled.reads = tuple(sorted(body.paths))
     compiled.uses_clock = "now" in body.unit.called
     _conditions(compiled, document)
-    if isinstance(model.onto, str):
+    if isinstance(model.onto, str) and model.of is None:
         shape = registry.shape(model.entity, document.at("entity"))
         compiled.onto = compile_expression(model.onto, document.at("onto"), shape=shape)
     return compiled

@@ -101,7 +101,7 @@ class Outbound(Body):
 
     def destination(self, rule: FieldRule, field: str, cur: str) -> str:
         """`once` for what is sent on create only, else `out`; owners that depend on the record are asked."""
-        owned = self.ownership.owned(field, self.role) if cur == "rec" else False
+        owned = self.ownership.owned(field, self.role) if cur == "rec" and rule.on != "always" else False
         if rule.on == "create" or owned is True:
             return "once"
         if owned is False:

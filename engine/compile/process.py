@@ -5,7 +5,7 @@ Expressions see the record and, under its name, the result of every step before;
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping as Table
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from engine.compile.template import Template, compile_template
 from engine.sdk.errors import Position, Problem, Problems, SpecError
 from engine.sdk.record import digest
 from engine.spec.load import Document
+from engine.spec.mapping import Mapping
 from engine.spec.process import ProcessFlow, Step
 from engine.spec.source import Positions
 from engine.spec.sync import SyncFlow
@@ -58,7 +59,7 @@ class FindPlan:
     object: str
     inbound: CompiledMapping
     outbound: CompiledMapping
-    by: Mapping[str, tuple[str, Expression]]
+    by: Table[str, tuple[str, Expression]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class StepPlan:
     plan: SyncPlan | None = None
     find: FindPlan | None = None
     subject: Expression | None = None
-    data: Mapping[str, Expression] = field(default_factory=dict)
+    data: Table[str, Expression] = field(default_factory=dict)
 
     @property
     def acts(self) -> bool:
@@ -102,7 +103,7 @@ class ProcessPlan:
     steps: tuple[StepPlan, ...]
     registry: Registry
     logic: bytes = b""
-    documents: Mapping[str, Any] = field(default_factory=dict)
+    documents: Table[str, Any] = field(default_factory=dict)
 
     @property
     def entity(self) -> str:
@@ -227,8 +228,21 @@ class _Binder:
         source = {"connection": "canonical", "mapping": model.mapping}
         document = self._as_sync(number, given.entity, source, model)
         plan = compile_sync(document, self.registry, self.describe)
+        if model.role is not None:
+            self._speaks(number, model.role, given)
+            plan.source = replace(plan.source, role=model.role)
         schema = _nullable(self.registry.schema(given.entity).bundle, given.entity)
         return ("plan", plan), {"type": ["array", "null"], "items": schema} if given.each else schema
+
+    def _speaks(self, number: int, role: str, mapping: Mapping) -> None:
+        """`role:` is one that owns fields of the entity, and the record is one that was made elsewhere."""
+        at, owners = self.document.at("steps", number, "role"), self.registry.schema(mapping.entity).ownership.roles()
+        if mapping.onto is None:
+            raise SpecError(Problem("E370", f"{mapping.mapping!r} makes records of its own, which no other role speaks for", at,
+                                    "leave `role` out, or name a mapping with `onto`"))  # fmt: skip
+        if role not in owners:
+            raise SpecError(Problem("E370", f"{role!r} owns no field of {mapping.entity}", at,
+                                    f"write one of {', '.join(sorted(owners)) or 'none'}"))  # fmt: skip
 
     def _find(self, number: int, model: Step) -> tuple[tuple[str, FindPlan], Schema]:
         place = ("steps", number)

@@ -78,5 +78,9 @@ class Registry:
                         [Problem("E101", f"{table.from_.entity} has no field {name!r}", at, nearest(name, fields))]
                     )
             problems.raise_any()
-            rows = list(self._store_rows(table.from_.entity)) if self._store_rows is not None else []
+            kept = dict.fromkeys(
+                [*table.key, *columns, *(table.valid or ())]
+            )  # nothing else of a record is the table's
+            found = self._store_rows(table.from_.entity) if self._store_rows is not None else ()
+            rows = [{name: row.get(name) for name in kept} for row in found]
         return TableIndex(document.name, columns, table.key, rows, valid=table.valid, hit=table.hit)

@@ -147,8 +147,12 @@ def _source(document: Document, registry: Registry, describe: Describe | None, s
     _same_entity(document, ("source", "mapping"), flow.entity, mapping_document)
     connection = registry.workspace.connection(given.connection, document.at("source", "connection"))
     if isinstance(mapping_document.model.onto, str):
-        raise _onto_fault(document, ("source", "mapping"), mapping_document, "sends, and cannot be read through",
-                          "inbound, write `onto: { from: …, ref: … }`")  # fmt: skip
+        if mapping_document.model.of is None:
+            raise _onto_fault(document, ("source", "mapping"), mapping_document, "sends, and cannot be read through",
+                              "inbound, write `onto: { from: …, ref: … }`")  # fmt: skip
+        if document.data.get("kind") != "process":  # it is applied once, which only a step can promise
+            raise _onto_fault(document, ("source", "mapping"), mapping_document, "changes a record once, not at each run",
+                              "name it in a `derive` step of a process")  # fmt: skip
     mapping = compile_inbound(mapping_document, registry, zone=connection.timezone)
     info = describe(given.connection, mapping.model.object or "") if describe and not connection.canonical else None
     if given.partition is not None:

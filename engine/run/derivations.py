@@ -1,8 +1,12 @@
-"""`derive` steps: records of another entity from one, through a mapping between entities; all of them or none."""
+"""`derive` steps: records of another entity from one, through a mapping between entities; all of them or none.
+
+Through a mapping with `onto` a record that is there already is changed, exactly once however often the step is tried.
+"""
 
 from __future__ import annotations
 
 from engine.compile.process import StepPlan
+from engine.compile.sync import SyncPlan
 from engine.run.commit import commit_items
 from engine.run.hand import RECORDS, Ended, Fails, Hand, Outcome, Waits
 from engine.run.items import Item
@@ -11,7 +15,7 @@ from engine.run.sync import process
 from engine.run.waits import subject_of
 from engine.run.writes import FOR_A_PERSON, TRIES
 from engine.sdk.errors import Problem
-from engine.sdk.record import Record, decode_json
+from engine.sdk.record import Fields, Record, decode_json
 from engine.state import canonical, processes
 from engine.state.store import Tx
 
@@ -21,6 +25,11 @@ def derive(hand: Hand, step: StepPlan) -> Outcome:
     plan = step.plan
     assert plan is not None
     entity = plan.source.mapping.model.of or ""
+    if plan.source.mapping.onto is not None:
+        with hand.store.read() as tx:
+            known = processes.steps(tx, hand.one.id).get(step.number)
+        if known is not None and known.result.get("onto"):
+            return _ended(plan, known.result["onto"])  # an earlier try changed it, and ended before it could tell
     for _ in range(TRIES):
         session = hand.session(plan)
         with session.reading() as tx:
@@ -52,10 +61,14 @@ def derive(hand: Hand, step: StepPlan) -> Outcome:
         session.also.append(lambda tx, done: _noted(tx, hand, step, done))
         commit_items(session, plan, kept)
         if not session.redo:
-            records = [[plan.schema.entity, item.canonical_id] for item in kept]
-            many = plan.source.mapping.each is not None
-            return Ended({RECORDS: records, "list": many}, f"derived {len(records)} {plan.schema.entity}")
+            return _ended(plan, [str(item.canonical_id) for item in kept])
     return hand.later("its record is changed again and again meanwhile")
+
+
+def _ended(plan: SyncPlan, ids: list[str]) -> Ended:
+    entity, many = plan.schema.entity, plan.source.mapping.each is not None
+    what = "changed" if plan.source.mapping.onto is not None else "derived"
+    return Ended({RECORDS: [[entity, id] for id in ids], "list": many}, f"{what} {len(ids)} {entity}")
 
 
 def _keep(hand: Hand, step: StepPlan, items: list[Item]) -> None:
@@ -71,9 +84,10 @@ def _noted(tx: Tx, hand: Hand, step: StepPlan, items: list[Item]) -> None:
     """Records that somebody else made meanwhile are not this instance's."""
     lost = {str(item.canonical_id) for item in items if item.lost}
     known = processes.steps(tx, hand.one.id)[step.number]
-    processes.note_result(
-        tx, hand.one.id, step.number, {"made": [one for one in known.result["made"] if one not in lost]}
-    )
+    result: Fields = {"made": [one for one in known.result["made"] if one not in lost]}
+    if step.plan is not None and step.plan.source.mapping.onto is not None:
+        result["onto"] = [str(item.canonical_id) for item in items if not item.lost]
+    processes.note_result(tx, hand.one.id, step.number, result)
 
 
 def _failed(step: StepPlan, item: Item) -> Outcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import xxhash
 
+from engine.compile.functions import FunctionFault
 from engine.compile.rules import key_text
 from engine.compile.sync import SyncPlan
 from engine.run.items import Item, going
@@ -33,6 +34,9 @@ def identify(session: Session, plan: SyncPlan, items: list[Item]) -> None:
     source, entity = plan.source, plan.schema.entity
     object = source.mapping.model.object or ""
     live = going(items)
+    if source.canonical and source.mapping.onto is not None:
+        _named(session, plan, live)
+        return
     if source.canonical:
         for item in live:
             item.canonical_id = new_identity(entity, source.mapping.name, source.mapping.model.of or "", item.key)
@@ -71,6 +75,28 @@ def _onto(session: Session, plan: SyncPlan, items: list[Item], onto: Onto) -> No
             place = source.mapping.document.at("onto")
             problem = Problem("E404", f"onto: no {entity} is known for {native!r}", place, "sync that record first")
             item.stop("merge", problem, "missing_reference", reads=((entity, f"{source.connection}:{native}"),))
+
+
+def _named(session: Session, plan: SyncPlan, items: list[Item]) -> None:
+    """Between entities: the record that `onto` names, never a new one."""
+    onto, entity = plan.source.mapping.onto, plan.schema.entity
+    assert onto is not None
+    for item in items:
+        session.env.followed.clear()
+        try:
+            name = key_text(onto.evaluate(item.value, session.env))
+        except FunctionFault as fault:
+            problem = Problem("E406", f"onto: {fault}", onto.at, "correct the expression, or the record")
+            item.stop("merge", problem, "mapping", reads=tuple(session.env.followed))
+            continue
+        stored = canonical.get(session.tx, entity, [name]).get(name) if name else None
+        if stored is None or stored.deleted:
+            what = f"the {entity} {name} is not known" if name else f"{onto.text} names no {entity}"
+            problem = Problem("E404", f"onto: {what}", onto.at, "complete the record, or sync what it names")
+            reads = (*session.env.followed, *(((entity, name),) if name else ()))
+            item.stop("merge", problem, "missing_reference", reads=reads)
+            continue
+        item.canonical_id = name
 
 
 def _match(session: Session, plan: SyncPlan, items: list[Item], object: str) -> None:

@@ -69,7 +69,7 @@ def _merge(session: Session, plan: SyncPlan, item: Item) -> None:
             value = as_meant(item.image, name, value)
             if same(known, value):
                 continue  # the source still has what it was known to have: it says nothing new
-        derived = source.canonical and given is not None and given[0] == role
+        derived = source.canonical and source.mapping.onto is None and given is not None and given[0] == role
         if not derived and not _may_give(item, name, role, before, holder, known):
             continue  # what was derived is derived anew until its owner has said otherwise
         if holder == "shared":

@@ -36,8 +36,9 @@ def sources_of(registry: Registry, plan: SyncPlan | ProcessPlan | ReconcilePlan)
     for name, table in registry.used_tables().items():
         model = registry.document("table", name, None).model
         rows = [dict(row) for row in table.rows]
+        columns = list(dict.fromkeys([*table.columns, *table.key, *(model.valid or ())]))
         found[f"table/{name}"] = {
-            "table": name, "key": model.key, "columns": list(table.columns), "rows": rows, "hit": model.hit,
+            "table": name, "key": model.key, "columns": columns, "rows": rows, "hit": model.hit,
             **({"valid": list(model.valid)} if model.valid else {}),
         }  # fmt: skip
     told: Fields = printable(found)

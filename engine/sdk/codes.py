@@ -120,6 +120,7 @@ CODES: dict[str, str] = {
     "E367": "a step takes a record of another entity",
     "E368": "nothing can be found that way",
     "E369": "a mapping derives no records from one",
+    "E370": "a step speaks for a role that has no say",
     "E380": "an indicator's limit is of another unit",
     "E381": "an indicator cannot be computed",
     "E382": "an object cannot be read in slices",

@@ -136,8 +136,8 @@ class FieldRule(Config):
     """What happens where `values`, `lookup` or `ref` find nothing."""
     wait_for: Duration | None = None
     """How long `on_missing: wait` waits."""
-    on: Literal["create"] | None = None
-    """Outbound: sent on create only."""
+    on: Literal["create", "always"] | None = None
+    """Outbound: `create` is sent on create only; `always` also where the target's own role holds the field."""
     on_null: Literal["omit", "clear", "error"] | None = None
     """Outbound: what null does, whatever was delivered before."""
 
@@ -237,7 +237,7 @@ class Mapping(Config):
     key: Annotated[list[str] | None, BeforeValidator(_listed)] = None
     """Expressions that identify an element, with `each`."""
     onto: Onto | str | None = None
-    """Adds to a record made elsewhere; never creates."""
+    """Adds to a record made elsewhere; never creates. Between entities: an expression for its id, for `derive` steps."""
     per: dict[str, FieldRule] | None = None
     """One target record for each element of a canonical list."""
     group: Annotated[list[str] | None, BeforeValidator(_listed)] = None
@@ -263,4 +263,10 @@ class Mapping(Config):
             raise ValueError("`per` takes one canonical list")
         if (self.group is not None or self.sum is not None) and self.of is None:
             raise ValueError("`group` and `sum` are for mappings between entities: write `of`")
+        if (
+            self.of is not None
+            and self.onto is not None
+            and (self.each or self.group or not isinstance(self.onto, str))
+        ):
+            raise ValueError("`onto` between entities names one record by an expression: drop `each` and `group`")
         return self

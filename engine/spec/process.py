@@ -53,6 +53,7 @@ class Step(Config):
     mapping: str | None = None
     by: dict[str, str] | None = None
     record: str | None = None
+    role: str | None = None
     targets: list[StepTarget] | None = None
     undo: Undo | None = None
     event: str | None = None
@@ -84,7 +85,7 @@ class Step(Config):
         allowed = {
             "check": {"that", "otherwise", "queue"}, "approve": {"queue", "expires", "on_expiry", "otherwise"},
             "find": {"connection", "mapping", "by"}, "write": {"record", "targets", "undo"},
-            "derive": {"mapping", "record"}, "wait": {"event", "for_", "timeout"},
+            "derive": {"mapping", "record", "role"}, "wait": {"event", "for_", "timeout"},
             "call": {"record", "timeout"}, "publish": {"connection", "data"},
         }[given[0]] | {"when", given[0]}  # fmt: skip
         strange = sorted(self.model_fields_set - allowed)

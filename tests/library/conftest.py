@@ -17,6 +17,7 @@ from engine.sdk.record import Fields, decode_json
 from engine.spec.workspace import Workspace
 from engine.state import canonical, exceptions, links
 from engine.state.store import Store
+from tests.library.office import Office, opened
 
 SETTINGS = """
 crosswalk: 1
@@ -122,3 +123,9 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         yield House(workspace, Runner(workspace, store), sandbox)
         store.close()
     patch.undo()
+
+
+@pytest.fixture(scope="module")
+def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
+    with opened(tmp_path_factory.mktemp("office") / "quote_to_cash") as found:
+        yield found

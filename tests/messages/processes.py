@@ -45,6 +45,7 @@ _static("E366", "entity: deal\n", "entity: deal\ntrigger: [{ event: project.crea
 _static("E367", "record: client\n", "record: client.name\n")
 _static("E368", "by: { tax_id: client.tax_id }", "by: { tax: client.tax_id }")
 _static("E369", "mapping: canonical/deal_to_project", "mapping: crm/deal")
+_static("E370", "mapping: canonical/deal_to_project\n", "mapping: canonical/deal_to_project\n    role: erp\n")
 
 
 def _running(code: str, steps: str, do: Callable[[World], None], **more: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from engine.compile.compared import SPOKEN, Compared, FieldPlan, gives, paths_of
 from engine.compile.comparison import Leaf
 from engine.compile.expression import Expression, compile_expression
 from engine.compile.registry import Registry
@@ -15,7 +16,7 @@ from engine.compile.sync import Describe, SyncPlan, compile_sync, printable
 from engine.sdk.errors import Problems, nearest
 from engine.sdk.record import digest
 from engine.spec.load import Document
-from engine.spec.reconcile import Comparison, HealFlow, ReconcileFlow, Side
+from engine.spec.reconcile import HealFlow, ReconcileFlow, Side
 from engine.spec.sync import SyncFlow
 
 
@@ -39,14 +40,6 @@ class SidePlan:
     def object(self) -> str:
         """The system's object that it reads; empty for the canonical store."""
         return (self.intake.source.mapping.model.object or "") if self.intake is not None else ""
-
-
-@dataclass(frozen=True, slots=True)
-class FieldPlan:
-    """A compared field. owner: the role that it belongs to, where that is one for all records."""
-
-    leaf: Leaf
-    top: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +91,7 @@ def compile_reconcile(document: Document, registry: Registry, describe: Describe
     }
     problems.raise_any()
     given = {name: binder.given(side, intakes[name]) for name, side in flow.all_sides().items()}
-    fields = binder.fields(given)
+    fields = binder.compared.fields(given, binder.keys())
     key = binder.key()
     binder.heals()
     window = binder.expression(flow.window.field, "window", "field") if flow.window is not None else None
@@ -140,6 +133,7 @@ class _Binder:
         self.document, self.registry, self.describe = document, registry, describe
         self.shape, self.problems = shape, problems
         self.flow: ReconcileFlow = document.model
+        self.compared = Compared(document, shape, problems)
 
     def expression(self, text: str, *place: Any) -> Expression | None:
         at = self.document.at(*place)
@@ -172,7 +166,7 @@ class _Binder:
         found: set[str] = set()
         for rules in (model.fields, model.inbound or {}):
             for name, rule in rules.items():
-                found |= set(_paths(name, rule))
+                found |= set(paths_of(name, rule))
         return found - {"id"}
 
     def side(
@@ -185,103 +179,12 @@ class _Binder:
             at = (*place, "group", part) if isinstance(side.group, dict) else (*place, "group", number)
             group[part] = self.expression(text, *at)
         for number, path in enumerate(side.sum or ()):
-            self._leaf(path, (*place, "sum", number))
+            self.compared.leaf(path, (*place, "sum", number))
         role = "canonical"
         if side.connection != "canonical":
             role = self.registry.workspace.connection(side.connection, self.document.at(*place, "connection")).role
-        leaves = frozenset(number for number, one in enumerate(fields) if _gives(given, one.leaf.path))
+        leaves = frozenset(number for number, one in enumerate(fields) if gives(given, one.leaf.path))
         return SidePlan(name, side.connection, role, intake, where, leaves, group, tuple(side.sum or ()))  # type: ignore[arg-type]
-
-    # ------------------------------------------------------------------ fields
-    def fields(self, given: dict[str, set[str]]) -> list[FieldPlan]:
-        """Every field that two sides give at least, and that nobody leaves out; keys are equal anyway."""
-        flow, document = self.flow, self.document
-        counted = [path for paths in given.values() for path in _expanded(paths, self.shape)]
-        both = [path for path in dict.fromkeys(counted) if sum(_gives(paths, path) for paths in given.values()) > 1]
-        keys = set(self.keys())
-        left_out = [*flow.ignore, *keys]
-        for key in ("ignore", "only"):
-            for number, path in enumerate(getattr(flow, key) or ()):
-                self._known(path, both, keys, (key, number))
-        for path in flow.compare:
-            self._known(path, both, keys, ("compare", path))
-        paths = [path for path in both if not any(_within(path, one) for one in left_out)]
-        if flow.only is not None:
-            paths = [path for path in paths if any(_within(path, one) for one in flow.only)]
-        if not paths and not keys:
-            self.problems.add("E390", "the sides have no field in common that could be compared", document.at("entity"),
-                              "see which fields both mappings give: crosswalk mapping coverage")  # fmt: skip
-        found = [self._leaf(path, ("compare", path)) for path in paths]
-        return [FieldPlan(leaf, leaf.path.split(".")[0]) for leaf in found if leaf is not None]
-
-    def _known(self, path: str, both: list[str], keys: set[str], place: tuple[Any, ...]) -> None:
-        """A path that is named is one that is compared, or lies within one, or holds some."""
-        if any(_within(path, one) or _within(one, path) for one in [*both, *keys]):
-            return
-        names = sorted({*both, *keys})
-        hint = nearest(path, names) or f"compared are {', '.join(names)}"
-        self.problems.add("E391", f"{path!r} is not given by two sides", self.document.key_at(*place), hint)
-
-    def _leaf(self, path: str, place: tuple[Any, ...]) -> Leaf | None:
-        """How one field is compared, by the schema and by `compare`."""
-        shape = self.shape.at(path)
-        if shape is None:
-            hint = nearest(path, self.shape.names())
-            self.problems.add("E391", f"{self.shape.title} has no field {path!r}", self.document.at(*place), hint)
-            return None
-        return self._bound(path, path, shape)
-
-    def _bound(self, path: str, here: str, shape: Shape) -> Leaf:
-        """path: as `compare` names it. here: within the record or element."""
-        rule = self.flow.compare.get(path, Comparison())
-        kind = shape.comparison
-        if kind == "elements":
-            return self._elements(path, here, shape, rule)
-        if kind in ("list", "set") and rule.unordered is not None:
-            kind = "set" if rule.unordered else "list"
-        self._fits(path, kind, rule)
-        return Leaf(here, kind, rule)
-
-    def _elements(self, path: str, here: str, shape: Shape, rule: Comparison) -> Leaf:
-        """A list of objects: its keys, and what is compared of each element."""
-        element = shape.element()
-        names = [rule.key] if isinstance(rule.key, str) else rule.key or []
-        self._fits(path, "elements", rule)
-        keys = []
-        for name in names:
-            child = element.at(name)
-            if child is None:
-                at = self.document.at("compare", path, "key")
-                self.problems.add(
-                    "E391", f"an element of {path!r} has no field {name!r}", at, nearest(name, element.names())
-                )
-                continue
-            keys.append(self._bound(f"{path}.{name}", name, child))
-        inner = [
-            self._bound(f"{path}.{name}", name, child)
-            for name in element.names()
-            if name not in names and f"{path}.{name}" not in self.flow.ignore
-            and (child := element.child(name)) is not None
-        ]  # fmt: skip
-        return Leaf(here, "elements", rule, tuple(inner), tuple(keys))
-
-    def _fits(self, path: str, kind: str, rule: Comparison) -> None:
-        """Tolerances and text rules are for values that can have them."""
-        days = rule.tolerance is not None and not hasattr(rule.tolerance, "quantize")
-        faults = {
-            "tolerance": rule.tolerance is not None and kind not in (("date", "instant") if days else ("number", "money", "plain")),
-            "text": rule.text is not None and kind not in ("text", "list", "set", "plain"),
-            "key": rule.key is not None and kind != "elements",
-            "unordered": rule.unordered is not None and kind not in ("list", "set"),
-        }  # fmt: skip
-        hints = {
-            "tolerance": "numbers and amounts take a number, dates and instants a time such as 1d",
-            "text": "text and lists of text take it", "key": "lists of objects take it", "unordered": "lists of values take it",
-        }  # fmt: skip
-        for name, wrong in faults.items():
-            if wrong:
-                at = self.document.at("compare", path, name)
-                self.problems.add("E392", f"{path!r} is {_SPOKEN[kind]}, and takes no such `{name}`", at, hints[name])
 
     # ------------------------------------------------------------------ key, window, totals
     def keys(self) -> list[str]:
@@ -307,7 +210,7 @@ class _Binder:
             leaf = (
                 Leaf(path, "plain")
                 if path in named and self.shape.at(path) is None
-                else self._leaf(path, ("key", number))
+                else self.compared.leaf(path, ("key", number))
             )
             if leaf is not None:
                 found.append(leaf)
@@ -317,7 +220,7 @@ class _Binder:
         """A window is of days or instants."""
         kind = window.gives.comparison if window.gives is not None else "date"
         if kind not in ("date", "instant", "plain"):
-            self.problems.add("E394", f"{window.text!r} is {_SPOKEN[kind]}, and a window is of days", window.at,
+            self.problems.add("E394", f"{window.text!r} is {SPOKEN[kind]}, and a window is of days", window.at,
                               "name a date or an instant of the entity")  # fmt: skip
 
     def total(self, number: int) -> TotalPlan:
@@ -333,7 +236,7 @@ class _Binder:
             elif whole is not None and whole.comparison == "money":
                 money = True
             elif whole is not None and whole.comparison not in ("number", "plain"):
-                self.problems.add("E395", f"{given.sum!r} is {_SPOKEN[whole.comparison]}, and cannot be added up",
+                self.problems.add("E395", f"{given.sum!r} is {SPOKEN[whole.comparison]}, and cannot be added up",
                                   self.document.at(*place, "sum"), "name a number or an amount")  # fmt: skip
         value = self.expression(text, *place, "sum") if text is not None else None
         dims = [one for one in given.by if not (money and one == f"{text}.currency")]
@@ -347,7 +250,7 @@ class _Binder:
         if self.flow.amount is not None:
             shape = self.shape.at(self.flow.amount)
             if shape is not None and shape.comparison not in ("money", "plain"):
-                self.problems.add("E395", f"{self.flow.amount!r} is {_SPOKEN[shape.comparison]}, and no amount",
+                self.problems.add("E395", f"{self.flow.amount!r} is {SPOKEN[shape.comparison]}, and no amount",
                                   self.document.at("amount"), "name a field with an amount and a currency")  # fmt: skip
             return self.expression(self.flow.amount, "amount")
         for one in totals:
@@ -385,39 +288,3 @@ def _mendings(heal: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
         yield (name,), getattr(heal, name)
     for name, mending in heal.missing.items():
         yield ("missing", name), mending
-
-
-_SPOKEN = {
-    "text": "text", "number": "a number", "money": "an amount", "date": "a date", "instant": "an instant", "list": "a list",
-    "set": "a list", "elements": "a list of objects", "object": "an object", "boolean": "true or false", "plain": "of any type",
-}  # fmt: skip
-
-
-def _paths(name: str, rule: Any) -> Iterator[str]:
-    """The canonical paths that a rule gives: those of its nested rules, else its own."""
-    if rule.fields and rule.each is None:
-        for inner, one in rule.fields.items():
-            yield from _paths(f"{name}.{inner}", one)
-    else:
-        yield name
-
-
-def _expanded(paths: set[str], shape: Shape) -> list[str]:
-    """Paths as leaves: an object with named fields is compared field by field."""
-    found: list[str] = []
-    for path in sorted(paths):
-        inner = shape.at(path)
-        if inner is not None and inner.comparison == "object" and inner.names():
-            found += _expanded({f"{path}.{name}" for name in inner.names()}, shape)
-        else:
-            found.append(path)
-    return found
-
-
-def _within(path: str, other: str) -> bool:
-    """Whether a path is the other one or lies below it."""
-    return path == other or path.startswith(f"{other}.")
-
-
-def _gives(given: set[str], path: str) -> bool:
-    return any(_within(path, one) or _within(one, path) for one in given)

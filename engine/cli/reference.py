@@ -9,6 +9,7 @@ import click
 
 from engine.sdk.codes import CODES
 from engine.sdk.config import Config
+from engine.sdk.event_types import TYPES
 
 
 def reference() -> str:
@@ -34,6 +35,8 @@ def reference() -> str:
         "|---|---|",
         *[f"| {code} | {text} |" for code, text in CODES.items()],
     ]
+    parts += ["", "## Event types", "", "| type | told when |", "|---|---|"]
+    parts += [f"| `{one.type}` | {one.when} |" for one in TYPES]
     parts += ["", "## Commands", "", *_commands()]
     return "\n".join(parts) + "\n"
 

@@ -12,6 +12,7 @@ from engine.compile.process import compile_process
 from engine.compile.reconcile import compile_reconcile
 from engine.compile.registry import Registry
 from engine.compile.sync import compile_sync
+from engine.compile.testcase import test_faults
 from engine.compile.triggers import circles, shared_paths, unheard
 from engine.sdk.connector import Connector
 from engine.sdk.errors import Position, Problem, Problems, SpecError, in_order, nearest, unknown_name
@@ -59,6 +60,7 @@ def _check(problems: Problems, registry: Registry, document: Document) -> None:
         test = document.model
         name, what = (test.mapping, "mapping") if test.mapping else (test.flow, "flow")
         problems.tried(lambda: registry.document(what, name, document.at(what)))
+        problems.extend(test_faults(document, registry.workspace))
     elif kind == "indicator":
         problems.tried(lambda: compile_indicator(document, registry))
 

@@ -12,6 +12,7 @@ from engine.run.events import Event, Routes, emit
 from engine.run.items import Item
 from engine.run.session import Session
 from engine.sdk.errors import SpecError
+from engine.sdk.event_types import CLOSED, OPENED
 from engine.sdk.record import Fields
 from engine.spec.load import Document
 from engine.spec.process import ProcessFlow
@@ -96,27 +97,26 @@ def _expecting(workspace: Workspace) -> Iterable[Document]:
 
 
 def _settle(tx: Tx, routes: Routes, document: Document, verdicts: list[Verdict], run: str | None) -> None:
-    events: list[Event] = []
     given: dict[str, Any] = document.data.get("expect") or {}
     for one in verdicts:
-        if one.kept:
-            changed = alerts.met(tx, document.name, one.expectation, run)
-        else:
-            changed = alerts.missed(tx, document.name, one.expectation, str(given[one.expectation]), one.reached, run)
-        if changed:
-            events.append(_event(document, one.expectation, given.get(one.expectation), one.reached, one.kept, run))
+        settle(tx, routes, document.name, one, given.get(one.expectation), run)
     for name in EXPECTATIONS:
-        if name not in given and alerts.met(tx, document.name, name, run):  # it is expected no more
-            events.append(_event(document, name, None, "", True, run))
-    emit(tx, routes, events)
+        if name not in given:  # it is expected no more
+            settle(tx, routes, document.name, Verdict(name, True, ""), None, run)
 
 
-def _event(document: Document, expectation: str, bound: Any, reached: str, kept: bool, run: str | None) -> Event:
-    """An alert that was opened or closed. Events of one flow's expectation come in order."""
-    data = {"flow": document.name, "expectation": expectation, "limit": str(bound) if bound is not None else None,
-            "reached": reached, "run": run}  # fmt: skip
-    subject = f"{document.name}:{expectation}"
-    return Event(f"alert.{'closed' if kept else 'opened'}.v1", "alert", subject, data, run)
+def settle(tx: Tx, routes: Routes, subject: str, verdict: Verdict, bound: Any, run: str | None = None) -> None:
+    """Open or close an alert of a flow or indicator, and tell whoever listens. Events of one expectation come in order."""
+    expectation, kept = verdict.expectation, verdict.kept
+    changed = (
+        alerts.met(tx, subject, expectation, run)
+        if kept
+        else alerts.missed(tx, subject, expectation, str(bound), verdict.reached, run)
+    )
+    if changed:
+        data = {"flow": subject, "expectation": expectation, "limit": str(bound) if bound is not None else None,
+                "reached": verdict.reached, "run": run}  # fmt: skip
+        emit(tx, routes, [Event((CLOSED if kept else OPENED).type, "alert", f"{subject}:{expectation}", data, run)])
 
 
 def _reconciled(tx: Tx, flow: str, expect: ReconcileExpect, counts: Fields) -> list[Verdict | None]:

@@ -124,6 +124,8 @@ CODES: dict[str, str] = {
     "E380": "an indicator's limit is of another unit",
     "E381": "an indicator cannot be computed",
     "E382": "an object cannot be read in slices",
+    "E384": "a test says of a flow what only process flows have",
+    "E385": "a test names a step that its process flow does not have",
     "E390": "the sides of a reconciliation have nothing in common",
     "E391": "a reconciliation names a field that is not compared",
     "E392": "a field cannot be compared like that",

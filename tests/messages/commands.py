@@ -292,3 +292,18 @@ def port_that_is_taken(place: Place) -> str:
     place.write(EMPTY)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return place.command("serve", "--port", str(taken.getsockname()[1]))
+
+
+@case("R654")
+def no_room_for_rows(place: Place) -> Any:
+    import errno
+
+    from engine.run.spill import Spill
+
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with patch("engine.run.spill._write_all", side_effect=full), patch("engine.run.spill.gettempdir", lambda: "/tmp"):  # noqa: S108
+        it = Spill(1)
+        try:
+            it.add(b"a line\n")
+        finally:
+            it.close()

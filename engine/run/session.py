@@ -168,6 +168,8 @@ class Session:
         self.sent_deletes = 0
         self.sent_updates = 0
         self.changes: list[dict[str, Any]] = []
+        self.instances: list[Fields] | None = None
+        """Of the plan of a process flow: what each instance would do."""
         self.planned: Counter[tuple[str, str]] = Counter()
         """(target, kind) → writes that a plan would make."""
         self.cancelled = threading.Event()

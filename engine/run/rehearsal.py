@@ -149,10 +149,14 @@ class Rehearsal:
         if unknown is not None:
             at = self.document.key_at(*place, "expect_writes", unknown)
             raise SpecError(unknown_name("target", unknown, sent, at))
-        told = []
+        told, seen = list[Difference](), set[tuple[str, str]]()
         for target in plan.targets:
-            wanted = step.expect_writes.get(target.name, [])
-            told += self._target(plan, target, wanted, sent[target.name], (*place, "expect_writes", target.name))
+            wanted, where = step.expect_writes.get(target.name, []), (target.connection, target.mapping.model.object or "")
+            if where not in seen:  # of targets that write one object all writes are looked at together
+                alike = [one for one in plan.targets if (one.connection, one.mapping.model.object or "") == where]
+                pooled = [one for other in alike for one in step.expect_writes.get(other.name, [])]
+                told += self._target(plan, target, pooled, sent[target.name], (*place, "expect_writes", target.name))
+                seen.add(where)
             proven = {field for one in wanted for field in (one.create or one.update or {})}
             self.coverage.add(target.mapping.name, "outbound", outward_rules(target.mapping.document), proven)
         return told

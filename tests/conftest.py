@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import textwrap
@@ -45,7 +46,7 @@ def postgres() -> Iterator[str]:
     engine = create_engine(base)
     with engine.begin() as connection:
         connection.execute(text(f"CREATE SCHEMA {name}"))
-    yield f"{base}?options=-csearch_path%3D{name}"
+    yield f"{base}?options=-csearch_path%3D{name}%20-csynchronous_commit%3Doff"  # its server is never the one that dies
     with engine.begin() as connection:
         connection.execute(text(f"DROP SCHEMA {name} CASCADE"))
     engine.dispose()
@@ -87,6 +88,26 @@ def quick_runs() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "_quiet_collector", nullcontext)
         yield
+
+
+LONG = ("chaos", "journeys", "library")
+"""Folders whose tests take long: they begin first, so that no process works on alone at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests of a file go to one process, so that what they share is made once; tests of chaos go wherever there is room."""
+    for item in items:
+        if item.path.parent.name != "chaos":
+            shared = "house" if "house" in getattr(item, "fixturenames", ()) else item.path.stem
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}/{shared}"))
+    items.sort(key=lambda item: item.path.parent.name not in LONG)
+
+
+def pytest_collection_finish() -> None:
+    """All that collecting the tests has made stays to the end: the collector of garbage need not walk it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

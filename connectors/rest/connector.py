@@ -15,14 +15,16 @@ from connectors.rest.reading import Reader
 from connectors.rest.shapes import Refusal, filled, judge, told, wait_of
 from connectors.rest.webhooks import answer
 from connectors.rest.writing import Writer
+from engine.sdk.bodies import json_body
 from engine.sdk.budget import SystemClock, pause_of
 from engine.sdk.config import ConnectionConfig, ObjectSettings, Secret
 from engine.sdk.connector import Batch, Connector, FieldInfo, Finding, ObjectInfo, Operation, Outcome, Read
 from engine.sdk.errors import ConnectorError, Problem, nearest
-from engine.sdk.http import Answer, HttpClient, json_body, shown
+from engine.sdk.http import Answer, HttpClient
 from engine.sdk.manifest import FieldSpec, Manifest, Modified, ObjectSpec
 from engine.sdk.manifest_requests import Request
 from engine.sdk.record import JSON, Fields, Record
+from engine.sdk.urls import shown
 from engine.sdk.webhook import WebhookAnswer, WebhookRequest
 
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, Literal
 
-from engine.sdk.http import Decode, json_of
+from engine.sdk.bodies import json_of
+from engine.sdk.http import Decode
 from engine.sdk.record import JSON, MAX_DEPTH, Fields
 
 Media = Literal["json", "csv", "xml", "text"]

@@ -16,10 +16,11 @@ import jmespath
 from engine.sdk.budget import waiting_time
 from engine.sdk.connector import Operation
 from engine.sdk.errors import ConnectorError, Problem
-from engine.sdk.http import Answer, shown
+from engine.sdk.http import Answer
 from engine.sdk.manifest import ErrorRule, Manifest
 from engine.sdk.manifest_requests import Id, Keyed
 from engine.sdk.record import JSON, Fields
+from engine.sdk.urls import shown
 
 CORRELATION = "X-Correlation-ID"
 

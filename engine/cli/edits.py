@@ -18,6 +18,7 @@ from engine.sdk.record import Fields, decode_json, encode_json, fingerprint, sam
 from engine.state import audit, corrections
 from engine.state import exceptions as state
 from engine.state.corrections import Correction
+from engine.state.kept import kept_of
 
 
 @click.command()
@@ -72,7 +73,7 @@ def _standing(context: Context, row: state.Row, stage: str) -> tuple[Fields, Fie
     from engine.run.replay import replayable
 
     with context.store.read() as tx:
-        (kept,) = state.kept(tx, [row.id])
+        (kept,) = kept_of(tx, [row.id])
         earlier = [one for one in corrections.of_exception(tx, row.id) if not one.past]
     replayable(kept, "raw")
     flow = context.workspace.document("flow", row.flow).model

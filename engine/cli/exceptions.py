@@ -19,6 +19,7 @@ from engine.sdk.record import Fields, decode_json, same
 from engine.state import audit, corrections, queue
 from engine.state import exceptions as state
 from engine.state.corrections import Correction
+from engine.state.kept import stages_of
 
 
 @click.group()
@@ -126,7 +127,7 @@ def show(context: Context, id: str) -> None:
     """One exception with what the record was at each stage; sensitive fields are masked."""
     row = row_of(context, id)
     with context.store.read() as tx:
-        raw, canonical, payload, _ = state.snapshots(tx, id)
+        raw, canonical, payload, _ = stages_of(tx, id)
         notes = [{"at": at, "by": by, "did": did, "detail": detail} for at, by, did, detail in audit.of(tx, id)]
         tags = queue.tags_of(tx, [id]).get(id, [])
         edits = corrections.of_exception(tx, id)

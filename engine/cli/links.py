@@ -18,6 +18,7 @@ from engine.sdk.errors import CrosswalkError, Position, Problem, Problems, Usage
 from engine.sdk.record import Fields
 from engine.state import audit, exceptions, inputs, operations
 from engine.state import links as state
+from engine.state.kept import kept_of
 from engine.state.store import Tx
 
 if TYPE_CHECKING:
@@ -234,7 +235,7 @@ def _list(context: Context) -> None:
 
     with context.store.read() as tx:
         rows = exceptions.listed(tx, exception_class="ambiguous_match")
-        kept = exceptions.kept(tx, [row.id for row in rows])
+        kept = kept_of(tx, [row.id for row in rows])
     found: dict[str, list[Fields]] = {}
     for flow in dict.fromkeys(one.flow for one in kept):
         found |= candidates(context.workspace, context.store, flow, [one for one in kept if one.flow == flow])

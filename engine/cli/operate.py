@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,10 @@ def show_plans(plans: list[Fields]) -> None:
 
 
 def _show_plan(told: Fields) -> None:
+    if told.get("breaks"):
+        show_breaks(told)
+        _end(told)
+        return
     click.echo(f"{told['flow']}: {told['created']} to create, {told['updated']} to update, {told['deleted']} to delete, "
                f"{told['unchanged']} unchanged, {told['quarantined']} to quarantine, {told['skipped']} skipped")  # fmt: skip
     marks = {"create": "+", "update": "~", "delete": "-", "deactivate": "-"}
@@ -186,12 +191,33 @@ def show_alerts(alerts: Sequence[Fields]) -> None:
                              f"since {one['since'][:19]}Z"))  # fmt: skip
 
 
+def show_breaks(told: Fields) -> None:
+    """What a reconciliation found, in a line or two."""
+    found = told["breaks"]
+    stake = ", ".join(
+        f"{Decimal(amount):,} {currency}".strip() for currency, amount in sorted(found["at_stake"].items())
+    )
+    classes = ", ".join(f"{count:,} {name}" for name, count in found["classes"].items())
+    click.echo(f"{told['flow']}: {found['compared']:,} compared, {found['equal']:,} equal, {found['remaining']:,} breaks remain"
+               f"{f' ({stake})' if stake else ''}{f': {classes}' if classes else ''}")  # fmt: skip
+    more = [f"{found[name]:,} {text}" for name, text in (("accepted", "accepted"), ("in_flight", "in flight"), ("closed", "closed"))
+            if found[name]]  # fmt: skip
+    if more:
+        click.echo(f"  {', '.join(more)}")
+    if found["left_out"]:
+        click.echo(f"  {found['left_out']:,} more than `keep_breaks` are counted here and not kept one by one")
+    if found["remaining"] and "run" in told:
+        click.echo(f"  crosswalk reconcile breaks {told['flow']}")
+
+
 def show_runs(told: list[Fields], moved: list[Fields], alerts: Sequence[Fields] = ()) -> None:
     names = ("read", "created", "updated", "unchanged", "deleted", "quarantined", "waiting", "skipped")
     rows = [[one["flow"], one["state"], *[f"{one[name]:,}" for name in names]] for one in told]
     table(("flow", "state", *names), rows, right=names)
     for one in told:
         _end(one)
+        if one.get("breaks"):
+            show_breaks(one)
         if one["quarantined"]:
             click.echo(
                 f"  {one['quarantined']} of {one['flow']} for a person: crosswalk exceptions list --flow {one['flow']}"

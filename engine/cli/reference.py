@@ -9,6 +9,7 @@ import click
 
 from engine.sdk.codes import CODES
 from engine.sdk.config import Config
+from engine.sdk.event_types import TYPES
 
 
 def reference() -> str:
@@ -34,6 +35,8 @@ def reference() -> str:
         "|---|---|",
         *[f"| {code} | {text} |" for code, text in CODES.items()],
     ]
+    parts += ["", "## Event types", "", "| type | told when |", "|---|---|"]
+    parts += [f"| `{one.type}` | {one.when} |" for one in TYPES]
     parts += ["", "## Commands", "", *_commands()]
     return "\n".join(parts) + "\n"
 
@@ -48,11 +51,11 @@ def _models() -> Iterator[tuple[str, type[Config]]]:
     from engine.spec.mapping import FieldRule, Mapping
     from engine.spec.process import ProcessFlow, Step
     from engine.spec.reconcile import ReconcileFlow
+    from engine.spec.settings import Settings
     from engine.spec.sync import Check, Collect, Guard, SyncFlow, SyncSource, Target
     from engine.spec.table import Table
     from engine.spec.testcase import TestFile
     from engine.spec.trigger import Trigger
-    from engine.spec.workspace import Settings
 
     yield from (
         ("Workspace", Settings), ("Connection", ConnectionConfig), ("Limits", Limits), ("Breaker", Breaker), ("Mapping", Mapping),

@@ -12,6 +12,7 @@ from engine.cli.operate import exit_code, options_of, progress, show_runs
 from engine.sdk.record import Fields
 from engine.state import audit, operations, processes
 from engine.state import exceptions as state
+from engine.state.kept import kept_of
 
 if TYPE_CHECKING:
     from engine.spec.workspace import Workspace
@@ -77,7 +78,7 @@ def _groups(
     with context.store.read() as tx:
         older = {row.id for row in state.older_of(tx, rows)}
         told_of = processes.of_exception(tx, [row.id for row in rows])
-        for one in state.kept(tx, [*older, *(row.id for row in rows)]):
+        for one in kept_of(tx, [*older, *(row.id for row in rows)]):
             begins = "raw" if one.id in older else stage
             if one.id in told_of:  # the instance is resumed: it goes on at its open step
                 groups.setdefault((one.flow, None, "raw"), []).append(one.id)

@@ -11,7 +11,7 @@ from engine.cli.chosen import Chosen, narrowed, rows_of
 from engine.cli.main import Context, common, pass_context
 from engine.cli.masks import MASK, sensitive
 from engine.sdk.record import Fields
-from engine.state import exceptions as state
+from engine.state.kept import kept_of
 
 
 @click.command("try")
@@ -31,7 +31,7 @@ def try_mapping(context: Context, ids: tuple[str, ...], file: Path, chosen: Chos
 
     rows = rows_of(context, ids, chosen, "tried")
     with context.store.read() as tx:
-        kept = [one for one in state.kept(tx, [row.id for row in rows]) if one.raw not in (None, b"{}", b"null")]
+        kept = [one for one in kept_of(tx, [row.id for row in rows]) if one.raw not in (None, b"{}", b"null")]
     told: list[Fields] = []
     for flow in dict.fromkeys(one.flow for one in kept):
         mine = [one for one in kept if one.flow == flow]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from engine.compile import casts
+from engine.compile import casts, moments
 from engine.sdk.connector import FieldInfo
 from engine.sdk.record import JSON
 from engine.spec.mapping import FieldRule
@@ -22,16 +22,16 @@ def inward_cast(rule: FieldRule, zone: str) -> Cast | None:
     if kind == "decimal":
         return casts.decimal_with(rule.decimal) if rule.decimal else casts.to_decimal
     if kind == "date":
-        return casts.date_with(rule.format) if rule.format else casts.to_date
+        return moments.date_with(rule.format) if rule.format else moments.to_date
     if kind == "datetime":
-        return casts.datetime_in(rule.timezone or zone, rule.format)
+        return moments.datetime_in(rule.timezone or zone, rule.format)
     if kind == "list":
         return casts.split_list(rule.format) if rule.format else casts.to_list
     plain: dict[str, Cast] = {
         "string": casts.to_string,
         "integer": casts.to_integer,
         "boolean": casts.to_boolean,
-        "duration": casts.to_duration,
+        "duration": moments.to_duration,
     }
     return plain[kind]
 
@@ -42,9 +42,9 @@ def outward_cast(rule: FieldRule, zone: str, described: FieldInfo | None) -> Cas
     if kind == "money":
         return None
     if kind == "date" and rule.format:
-        return casts.date_back(rule.format)
+        return moments.date_back(rule.format)
     if kind == "datetime":
-        return casts.datetime_back(rule.timezone or zone, rule.format)
+        return moments.datetime_back(rule.timezone or zone, rule.format)
     if kind == "decimal" and rule.decimal:
         mark = rule.decimal
         return lambda value: casts.plain_text(casts.to_decimal(value)).replace(".", mark)
@@ -78,5 +78,5 @@ def number_of(value: JSON) -> JSON:
 
 def clock(value: JSON) -> str:
     """A duration as `h:mm`."""
-    minutes = casts.duration_minutes(value)
+    minutes = moments.duration_minutes(value)
     return f"{minutes // 60}:{minutes % 60:02d}"

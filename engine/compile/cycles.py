@@ -6,15 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from engine.sdk.errors import Problem, SpecError
+from engine.sdk.event_types import plain_type
 from engine.spec.load import Document
 from engine.spec.process import ProcessFlow
 from engine.spec.workspace import Workspace
-
-
-def plain_type(type: str) -> str:
-    """An event's type without its major version: `project.created.v1` is `project.created`."""
-    name, dot, version = type.rpartition(".")
-    return name if dot and version[:1] == "v" and version[1:].isdigit() else type
 
 
 def starts_itself(document: Document, workspace: Workspace) -> Iterator[Problem]:

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
-from engine.compile.cycles import plain_type
 from engine.sdk.connector import Connector
 from engine.sdk.errors import Problem, SpecError
+from engine.sdk.event_types import plain_type
 from engine.spec.load import Document
 from engine.spec.workspace import Workspace
 

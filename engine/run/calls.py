@@ -34,7 +34,8 @@ def call(hand: Hand, step: StepPlan) -> Outcome:
             "R640", f"{step.name} did not come to its end in time", step.at, "see its exceptions; or raise `timeout`"
         )
         return Fails(problem, "check")
-    options = Options(records=(id,), trigger="process", actor=hand.actor, correlation=hand.one.correlation)
+    options = Options(records=(id,), trigger="process", actor=hand.actor, correlation=hand.one.correlation,
+                      now=hand.now)  # fmt: skip
     told = Runner(workspace, hand.store).run(step.name, options).run
     why = _left(hand, step, id, told, process=isinstance(workspace.document("flow", step.name).model, ProcessFlow))
     if why is None:

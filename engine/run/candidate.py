@@ -20,7 +20,7 @@ from engine.sdk.record import Fields, Record, decode_json, fingerprint, same
 from engine.spec.source import read_yaml
 from engine.spec.sync import SyncFlow
 from engine.spec.workspace import Workspace
-from engine.state.exceptions import Kept
+from engine.state.kept import Kept
 from engine.state.store import Store
 
 

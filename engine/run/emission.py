@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from engine.compile.schema import CompiledSchema
 from engine.compile.sync import SyncPlan
-from engine.run.events import Event, emit, versioned
+from engine.run.events import Event, emit
 from engine.run.items import Delivery, Item
 from engine.run.session import Session
+from engine.sdk.event_types import CREATED, DELETED, UPDATED, versioned
 from engine.sdk.record import Fields
 from engine.state.ledger import NO_HASH
 from engine.state.store import Tx
@@ -34,10 +35,10 @@ def changes_of(schema: CompiledSchema, item: Item) -> Iterator[Event]:
         return
     if item.deleted:
         if item.stored is not None and item.changed:
-            yield event_of(schema, item, "deleted")
+            yield event_of(schema, item, DELETED.what)
         return
     known = item.stored is not None and not item.stored.deleted
-    yield event_of(schema, item, "updated" if known else "created")
+    yield event_of(schema, item, (UPDATED if known else CREATED).what)
     before: Fields = (item.before or {}) if known else {}
     for name in schema.transitions:
         state = item.merged.get(name)

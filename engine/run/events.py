@@ -6,14 +6,13 @@ written where nobody listens.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import Any
 
 from engine.sdk.cloudevents import CloudEvent
 from engine.sdk.errors import SpecError
+from engine.sdk.event_types import fits
 from engine.sdk.record import Fields, digest_bytes, encode_json
 from engine.spec.process import ProcessFlow
 from engine.spec.workspace import Workspace
@@ -25,7 +24,6 @@ LANE = "webhook"
 
 LONGEST = 200
 """Characters that a name of a stranger's may have here; what is longer is cut, or is not said."""
-_VERSION = re.compile(r"\.v[0-9]+$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,19 +103,9 @@ class Routes:
         return any(_may_begin(pattern, prefix) for one in self.listeners for pattern in one.patterns)
 
 
-def fits(pattern: str, type: str) -> bool:
-    """Whether an event's type is one that is asked for: in full, without its version, or by a `*`."""
-    return fnmatchcase(type, pattern) or fnmatchcase(_VERSION.sub("", type), pattern)
-
-
 def _may_begin(pattern: str, prefix: str) -> bool:
     fixed = pattern.split("*")[0]
     return fixed.startswith(prefix) or (prefix.startswith(fixed) and fixed != pattern)
-
-
-def versioned(type: str, version: str | int) -> str:
-    """An event type with the major version of its schema, where it has none yet."""
-    return type if _VERSION.search(type) else f"{type}.v{str(version).split('.', 1)[0]}"
 
 
 def emit(tx: Tx, routes: Routes, events: Iterable[Event], to: str | None = None) -> int:

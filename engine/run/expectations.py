@@ -12,14 +12,17 @@ from engine.run.events import Event, Routes, emit
 from engine.run.items import Item
 from engine.run.session import Session
 from engine.sdk.errors import SpecError
+from engine.sdk.event_types import CLOSED, OPENED
 from engine.sdk.record import Fields
 from engine.spec.load import Document
+from engine.spec.process import ProcessFlow
+from engine.spec.reconcile import ReconcileExpect, ReconcileFlow
 from engine.spec.sync import Expect, SyncFlow
 from engine.spec.workspace import Workspace
 from engine.state import alerts, runs
 from engine.state.store import Store, Tx
 
-EXPECTATIONS = ("fresh_within", "errors_below", "delivered_within")
+EXPECTATIONS = ("fresh_within", "errors_below", "delivered_within", "breaks_below", "amount_below")
 NEVER = "never ran"
 
 
@@ -55,9 +58,12 @@ def _moment(text: str) -> datetime | None:
 
 def judge_run(tx: Tx, routes: Routes, document: Document, run: str, counts: Fields, delays: list[float] | None) -> None:
     """Open and close the flow's alerts by what a run that is over did, in the transaction that ends it."""
-    flow: SyncFlow = document.model
-    expect = flow.expect or Expect()
-    verdicts = [_fresh(tx, document.name, expect), _errors(expect, counts), _delivered(expect, delays or [])]
+    flow: SyncFlow | ReconcileFlow | ProcessFlow = document.model
+    if isinstance(flow, ReconcileFlow):
+        verdicts = _reconciled(tx, document.name, flow.expect or ReconcileExpect(), counts)
+    else:
+        expect = getattr(flow, "expect", None) or Expect()
+        verdicts = [_fresh(tx, document.name, expect), _errors(expect, counts), _delivered(expect, delays or [])]
     _settle(tx, routes, document, [one for one in verdicts if one is not None], run)
 
 
@@ -86,35 +92,50 @@ def _expecting(workspace: Workspace) -> Iterable[Document]:
         except SpecError:
             continue
         flow = document.model
-        if isinstance(flow, SyncFlow) and flow.expect is not None and flow.mode != "off":
+        if isinstance(flow, (SyncFlow, ReconcileFlow)) and flow.expect is not None and flow.mode != "off":
             yield document
 
 
 def _settle(tx: Tx, routes: Routes, document: Document, verdicts: list[Verdict], run: str | None) -> None:
-    events: list[Event] = []
     given: dict[str, Any] = document.data.get("expect") or {}
     for one in verdicts:
-        if one.kept:
-            changed = alerts.met(tx, document.name, one.expectation, run)
-        else:
-            changed = alerts.missed(tx, document.name, one.expectation, str(given[one.expectation]), one.reached, run)
-        if changed:
-            events.append(_event(document, one.expectation, given.get(one.expectation), one.reached, one.kept, run))
+        settle(tx, routes, document.name, one, given.get(one.expectation), run)
     for name in EXPECTATIONS:
-        if name not in given and alerts.met(tx, document.name, name, run):  # it is expected no more
-            events.append(_event(document, name, None, "", True, run))
-    emit(tx, routes, events)
+        if name not in given:  # it is expected no more
+            settle(tx, routes, document.name, Verdict(name, True, ""), None, run)
 
 
-def _event(document: Document, expectation: str, bound: Any, reached: str, kept: bool, run: str | None) -> Event:
-    """An alert that was opened or closed. Events of one flow's expectation come in order."""
-    data = {"flow": document.name, "expectation": expectation, "limit": str(bound) if bound is not None else None,
-            "reached": reached, "run": run}  # fmt: skip
-    subject = f"{document.name}:{expectation}"
-    return Event(f"alert.{'closed' if kept else 'opened'}.v1", "alert", subject, data, run)
+def settle(tx: Tx, routes: Routes, subject: str, verdict: Verdict, bound: Any, run: str | None = None) -> None:
+    """Open or close an alert of a flow or indicator, and tell whoever listens. Events of one expectation come in order."""
+    expectation, kept = verdict.expectation, verdict.kept
+    changed = (
+        alerts.met(tx, subject, expectation, run)
+        if kept
+        else alerts.missed(tx, subject, expectation, str(bound), verdict.reached, run)
+    )
+    if changed:
+        data = {"flow": subject, "expectation": expectation, "limit": str(bound) if bound is not None else None,
+                "reached": verdict.reached, "run": run}  # fmt: skip
+        emit(tx, routes, [Event((CLOSED if kept else OPENED).type, "alert", f"{subject}:{expectation}", data, run)])
 
 
-def _fresh(tx: Tx, flow: str, expect: Expect) -> Verdict | None:
+def _reconciled(tx: Tx, flow: str, expect: ReconcileExpect, counts: Fields) -> list[Verdict | None]:
+    """Open breaks, without those in flight and accepted ones; not judged by a run that came to no end."""
+    verdicts = [_fresh(tx, flow, expect)]
+    figures = counts.get("breaks")
+    if figures is None:
+        return verdicts
+    if expect.breaks_below is not None:
+        remaining = figures["remaining"]
+        verdicts.append(Verdict("breaks_below", remaining < expect.breaks_below, f"{remaining:,} breaks"))
+    if expect.amount_below is not None:
+        limit, currency = expect.amount_below
+        at_stake = figures["at_stake"].get(currency, Decimal(0))
+        verdicts.append(Verdict("amount_below", at_stake < limit, f"{at_stake:,} {currency}"))
+    return verdicts
+
+
+def _fresh(tx: Tx, flow: str, expect: Expect | ReconcileExpect) -> Verdict | None:
     if expect.fresh_within is None:
         return None
     last = runs.last_finished(tx, flow)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from engine.compile.process import ProcessPlan, StepPlan
@@ -97,10 +97,12 @@ class Hand:
     counts: Counts = field(default_factory=Counts)
     acted: bool = False
     """Whether it was moved on at all."""
+    now: datetime | None = None
+    """What expressions see as now; tests fix it."""
 
     def session(self, plan: SyncPlan | None = None) -> Session:
         """Fresh surroundings for one step."""
-        options = Options(trigger="process", correlation=self.one.correlation)
+        options = Options(trigger="process", correlation=self.one.correlation, now=self.now)
         made: Session = self.make_session(self, options)
         made.lease, made.plan = self.lease, plan
         made.counts = Counts.of(target.name for target in plan.targets) if plan else Counts()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from engine.compile.process import ProcessPlan, compile_process
@@ -28,9 +29,10 @@ class Hands:
     """Instances of one flow in hand, one after the other: connectors are shared, leases held on to."""
 
     def __init__(
-        self, runner: Runner, connectors: Connectors, plans: dict[bytes, ProcessPlan], actor: str = ""
-    ) -> None:
-        self.runner, self.connectors, self.plans, self.actor = runner, connectors, plans, actor
+        self, runner: Runner, connectors: Connectors, plans: dict[bytes, ProcessPlan], actor: str = "",
+        now: datetime | None = None,
+    ) -> None:  # fmt: skip
+        self.runner, self.connectors, self.plans, self.actor, self.now = runner, connectors, plans, actor, now
         self.lease: Lease | None = None
 
     @contextmanager
@@ -65,8 +67,9 @@ class Hands:
                 _stuck(store, one, error)
                 return None
             hand = Hand(
-                self.runner.workspace, store, self.connectors, plan, one, f"{id}.{lease.fence}", lease, make, self.actor
-            )
+                self.runner.workspace, store, self.connectors, plan, one, f"{id}.{lease.fence}", lease, make, self.actor,
+                now=self.now,
+            )  # fmt: skip
             go_on(hand)
         except (Passed, Lost):
             pass  # whoever has it now goes on

@@ -11,13 +11,15 @@ from typing import Any
 from engine.compile.functions import FunctionFault
 from engine.compile.indicator import IndicatorPlan, MomentPlan, OtherPlan, compile_indicator
 from engine.compile.operators import true
+from engine.run.events import Routes
+from engine.run.expectations import Verdict, settle
 from engine.run.measures import Tally, figure, rounded, shown
 from engine.run.runner import Runner
 from engine.run.session import Connectors, Options, Session
 from engine.sdk.errors import Problem, SpecError
 from engine.sdk.record import JSON, Fields, decode_json
 from engine.spec.workspace import Workspace
-from engine.state import alerts, canonical, indicators, runs
+from engine.state import canonical, indicators, runs
 from engine.state.store import Store, Tx, moment_of
 
 OTHER = "other"
@@ -284,15 +286,13 @@ def judge(
     with store.begin("indicators") as tx:
         for value in values:
             if value.error is None:
-                _settle(tx, value)
+                _note(tx, session.routes, value)
     return values
 
 
-def _settle(tx: Tx, value: Value) -> None:
+def _note(tx: Tx, routes: Routes, value: Value) -> None:
     plan = value.plan
     indicators.keep(tx, plan.name, value.value, value.tally.count, value.tally.amounts, value.over)
     subject = f"indicator/{plan.name}"
-    if value.over:
-        alerts.missed(tx, subject, "limit", str(plan.document.data["limit"]), shown(value.value, value.unit), None)
-    else:
-        alerts.met(tx, subject, "limit", None)
+    verdict = Verdict("limit", not value.over, shown(value.value, value.unit))
+    settle(tx, routes, subject, verdict, plan.document.data.get("limit"))

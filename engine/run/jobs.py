@@ -12,7 +12,7 @@ from engine.run.session import Session
 from engine.sdk.connector import Operation, Outcome
 from engine.sdk.errors import ConnectorError
 from engine.sdk.record import decode_json, digest, encode_json
-from engine.state import leases, ledger, links, operations
+from engine.state import jobs, leases, ledger, links, operations
 from engine.state.ledger import Delivered
 from engine.state.links import Link
 from engine.state.store import Tx, moment_of
@@ -43,7 +43,7 @@ def note_jobs(session: Session, plan: SyncPlan, target: TargetPlan, pairs: Seque
                 operations.send(tx, rows)  # of class A; the others stand there since T1
             key = digest([target.connection, object, job]).hex()
             mark = intent(key, f"job {job}", "", JOB, b"", pairs[0][1].send_by)
-            operations.put_job(tx, mark, job, ids, uploaded=uploaded)
+            jobs.put(tx, mark, job, ids, uploaded=uploaded)
         session.jobs[job] = wanted
 
     session.connectors.jobs[target.connection] = opened
@@ -51,7 +51,7 @@ def note_jobs(session: Session, plan: SyncPlan, target: TargetPlan, pairs: Seque
 
 def close_jobs(session: Session, tx: Tx, target: TargetPlan) -> None:
     """A job of this run is over once none of its operations is open."""
-    for job in operations.open_jobs(tx, target.connection, target.info.name):
+    for job in jobs.open_jobs(tx, target.connection, target.info.name):
         if job.id not in session.jobs:
             continue
         if not operations.still_open(tx, job.ops):
@@ -64,10 +64,10 @@ def settle_jobs(
 ) -> list[operations.Open]:
     """Ask for the rows of jobs that a run left behind. Of the operations found those that no job holds any more."""
     with session.store.read() as tx:
-        jobs, now = operations.open_jobs(tx, target.connection, target.info.name), tx.now()
-        alive = {one.flow for one in jobs if one.flow != plan.name and leases.taken(tx, f"flow:{one.flow}")}
+        left, now = jobs.open_jobs(tx, target.connection, target.info.name), tx.now()
+        alive = {one.flow for one in left if one.flow != plan.name and leases.taken(tx, f"flow:{one.flow}")}
     standing = {one.op_key: one for one in found if one.kind != JOB}
-    for job in jobs:
+    for job in left:
         if not ours(job.flow):
             continue
         mine = [standing[key] for key in job.ops if key in standing]
@@ -88,7 +88,7 @@ def settle_jobs(
 
 
 def _asked(
-    session: Session, plan: SyncPlan, target: TargetPlan, job: operations.Job, mine: Sequence[operations.Open]
+    session: Session, plan: SyncPlan, target: TargetPlan, job: jobs.Job, mine: Sequence[operations.Open]
 ) -> list[Outcome] | None:
     """The job's outcomes; none of them where the system no longer knows the job; None while it goes on or cannot be asked."""
     connector = session.connectors[target.connection]

@@ -9,18 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from engine.compile.cycles import plain_type
 from engine.compile.process import ProcessPlan
 from engine.compile.rules import key_text
-from engine.run.events import Event
+from engine.run.events import Event, Routes
+from engine.run.expectations import Verdict, settle
 from engine.run.hands import Hands
 from engine.run.items import Counts, Item
 from engine.run.replay import run_replay
 from engine.run.session import Connectors, Session
 from engine.run.sync import run_sync
+from engine.sdk.event_types import fits
 from engine.sdk.record import Fields, digest_bytes
 from engine.spec.process import ProcessFlow
-from engine.state import alerts, exceptions, leases, links, processes
+from engine.spec.workspace import Workspace
+from engine.state import exceptions, leases, links, processes
 from engine.state.processes import ENDED, ENGINE, Instance
 from engine.state.store import Store, Tx, instant, moment_of
 
@@ -103,7 +105,7 @@ def run_process(runner: Runner, session: Session, plan: ProcessPlan) -> None:
             ready = [id for id in ready if id in tally.started or _about(tx, id) in wanted]
         if chosen is not None:
             ready = [id for id in ready if id in tally.started or id in chosen.values()]
-    hands = Hands(runner, session.connectors, {plan.logic: plan}, session.options.actor)
+    hands = Hands(runner, session.connectors, {plan.logic: plan}, session.options.actor, session.options.now)
     with hands.kept():
         for id in ready:
             if runner.cancelled.is_set():
@@ -117,7 +119,7 @@ def run_process(runner: Runner, session: Session, plan: ProcessPlan) -> None:
                     for name, count in told.items():
                         counts.targets[target][name] += count
             session.progress(session.counts)
-    judge_deadlines(session.store, plan.name, plan.flow)
+    judge_deadlines(session.store, session.workspace, plan.name, plan.flow)
 
 
 def _start(tx: Tx, session: Session, plan: ProcessPlan, items: list[Item], tally: Tally) -> None:
@@ -216,16 +218,14 @@ def _about(tx: Tx, id: str) -> str | None:
     return one.canonical_id if one else None
 
 
-def judge_deadlines(store: Store, name: str, flow: ProcessFlow) -> None:
+def judge_deadlines(store: Store, workspace: Workspace, name: str, flow: ProcessFlow) -> None:
     """`done_within`: an alert while a live instance is later than that."""
     if flow.done_within is None:
         return
     with store.begin("alerts") as tx:
         late = processes.late(tx, name)
-        if late:
-            alerts.missed(tx, name, "done_within", str(flow.done_within), f"{late[0]}, {len(late)} in all", None)
-        else:
-            alerts.met(tx, name, "done_within", None)
+        told = f"{late[0]}, {len(late)} in all" if late else ""
+        settle(tx, Routes.of(workspace), name, Verdict("done_within", not late, told), flow.done_within)
 
 
 # ---------------------------------------------------------------------- single instances
@@ -244,7 +244,7 @@ def advance(runner: Runner, instance: str) -> str | None:
         connectors.close()
     flow = runner.workspace.document("flow", one.flow).model
     if isinstance(flow, ProcessFlow):
-        judge_deadlines(runner.store, one.flow, flow)
+        judge_deadlines(runner.store, runner.workspace, one.flow, flow)
     with runner.store.read() as tx:
         after, now = processes.get(tx, instance), tx.now()
     if after is None or not after.live or after.state in ("needs_person", "paused"):
@@ -258,4 +258,4 @@ def advance(runner: Runner, instance: str) -> str | None:
 def hear(tx: Tx, flow: str, event: Event) -> None:
     """An event for the `wait` steps of a flow; the instances that wait for it go on."""
     id = event.id or digest_bytes(f"{event.source} {event.type} {event.key} {event.canonical_id}".encode()).hex()
-    processes.hear(tx, flow, plain_type(event.type), str(event.canonical_id), id, event.data)
+    processes.hear(tx, flow, event.type, str(event.canonical_id), id, event.data, fits)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from engine.compile.process import StepPlan
-from engine.run.events import Event, Routes, emit, versioned
+from engine.run.events import Event, Routes, emit
 from engine.run.hand import Ended, Hand, Outcome
 from engine.run.waits import subject_of
+from engine.sdk.event_types import versioned
 from engine.sdk.record import Fields
 from engine.state.store import Tx
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
-from engine.compile.sync import SyncPlan, compile_sync
+from engine.compile.process import ProcessPlan
+from engine.compile.reconcile import ReconcilePlan
+from engine.compile.sync import SyncPlan, TargetPlan
+from engine.compile.testcase import test_faults
 from engine.run.fixture import Fixture
+from engine.run.instances import Instances
 from engine.run.memory import Sent
-from engine.run.runner import Runner
+from engine.run.runner import Plan, Runner, compile_flow
 from engine.run.session import Options
 from engine.run.stage import Stage, passing_state
 from engine.run.verdict import (
@@ -34,7 +39,6 @@ from engine.state.store import Store
 
 START = datetime(2026, 1, 15, 12, tzinfo=UTC)
 """When the runs of a test start, unless it says `now`."""
-WRITES = ("created", "updated", "deleted")
 Path = tuple[Any, ...]
 
 
@@ -49,6 +53,9 @@ class Rehearsal:
 
     def judge(self) -> list[Difference]:
         """Run the case's steps until one is not as expected; its differences."""
+        faults = list(test_faults(self.document, self.stage))
+        if faults:
+            raise SpecError(faults)
         with passing_state() as store:
             self._seed(store)
             for number, step in enumerate(steps_of(self.case)):
@@ -110,21 +117,38 @@ class Rehearsal:
         name = step.flow or str(self.test.flow)
         at = self.document.at(*place, "flow") if step.flow else self.document.at("flow")
         self.stage.document("flow", name, at)
-        plan = compile_sync(self.stage.document("flow", name), self.fixture.registry, None)
-        before = {one: len(system.sent) for one, system in self.stage.systems.items()}
-        runner = Runner(self.stage, store)
-        run = runner.run(name, Options(trigger="test", now=_instant(step.now))).run
-        sent = {
-            target.name: [one for one in self.stage.connector(target.connection).sent[before.get(target.connection, 0) :]
-                          if one.object == target.mapping.model.object]
-            for target in plan.targets
-        }  # fmt: skip
+        plan = compile_flow(self.stage.document("flow", name), self.fixture.registry, None)
+        targets, before = self._targets(plan), self._sent()
+        runner, instances = Runner(self.stage, store), None
+        if isinstance(plan, ProcessPlan):
+            instances = Instances(runner, plan, step, self.document, place, self.fixture)
+            run = instances.run(_instant(step.now))
+        else:
+            run = runner.run(name, Options(trigger="test", now=_instant(step.now))).run
         told = self._ended(step, run, place)
-        told += self._writes(plan, step, sent, place) + self._exceptions(store, step, place)
-        told += self._records(store, plan, step, place)
+        told += list(instances.judge()) if instances is not None else []
+        told += self._writes(targets, step, before, place) + self._exceptions(store, step, place)
+        intake = plan.intake if isinstance(plan, ProcessPlan) else plan if isinstance(plan, SyncPlan) else None
+        told += self._records(store, intake, step, place)
         if not told and step.again == "nothing" and run["state"] in ("succeeded", "partial"):
             told = self._again(runner, name, step, place)
         return told
+
+    def _targets(self, plan: Plan, passed: tuple[str, ...] = ()) -> dict[str, list[TargetPlan]]:
+        """Name → the targets that have it: those of every step of a process, and of the flows that it calls."""
+        found: dict[str, list[TargetPlan]] = {}
+        for one in () if isinstance(plan, ReconcilePlan) else plan.targets:
+            found.setdefault(one.name, []).append(one)
+        called = [one.name for one in plan.steps if one.kind == "call"] if isinstance(plan, ProcessPlan) else []
+        for name in [one for one in called if one not in passed]:
+            inner = compile_flow(self.stage.document("flow", name), self.fixture.registry, None)
+            for target, several in self._targets(inner, (*passed, name)).items():
+                found.setdefault(target, []).extend(several)
+        return found
+
+    def _sent(self) -> dict[str, int]:
+        """Connection → writes that its system took so far."""
+        return {one: len(system.sent) for one, system in self.stage.systems.items()}
 
     def _ended(self, step: Step, run: Fields, place: Path) -> list[Difference]:
         if step.expect_run is not None:
@@ -136,57 +160,77 @@ class Rehearsal:
 
     def _again(self, runner: Runner, name: str, step: Step, place: Path) -> list[Difference]:
         """What was read again and has not changed must not be written again."""
-        second = runner.run(name, Options(full=True, trigger="test", now=_instant(step.now))).run
-        written = {one: second[one] for one in WRITES if second[one]}
+        before = self._sent()
+        runner.run(name, Options(full=True, trigger="test", now=_instant(step.now)))
+        systems = self.stage.systems.values()
+        fresh = (sent for one in systems for sent in one.sent[before.get(one.context.name, 0) :])
+        written = dict(Counter(f"{one.kind}d" for one in fresh))
         if not written:
             return []
         return [Difference("a second run", "no write", shown(written), self.document.at(*place))]
 
-    def _writes(self, plan: SyncPlan, step: Step, sent: dict[str, list[Sent]], place: Path) -> list[Difference]:
+    def _writes(
+        self, targets: dict[str, list[TargetPlan]], step: Step, before: dict[str, int], place: Path
+    ) -> list[Difference]:
         if step.expect_writes is None:
             return []
-        unknown = next((one for one in step.expect_writes if one not in sent), None)
+        unknown = next((one for one in step.expect_writes if one not in targets), None)
         if unknown is not None:
             at = self.document.key_at(*place, "expect_writes", unknown)
-            raise SpecError(unknown_name("target", unknown, sent, at))
-        told, seen = list[Difference](), set[tuple[str, str]]()
-        for target in plan.targets:
-            wanted, where = step.expect_writes.get(target.name, []), (target.connection, target.mapping.model.object or "")
-            if where not in seen:  # of targets that write one object all writes are looked at together
-                alike = [one for one in plan.targets if (one.connection, one.mapping.model.object or "") == where]
-                pooled = [one for other in alike for one in step.expect_writes.get(other.name, [])]
-                told += self._target(plan, target, pooled, sent[target.name], (*place, "expect_writes", target.name))
-                seen.add(where)
-            proven = {field for one in wanted for field in (one.create or one.update or {})}
-            self.coverage.add(target.mapping.name, "outbound", outward_rules(target.mapping.document), proven)
+            raise SpecError(unknown_name("target", unknown, targets, at))
+        told, seen = list[Difference](), set[tuple[str, str | None]]()
+        for name, several in targets.items():
+            wanted = step.expect_writes.get(name, [])
+            places = {(one.connection, one.mapping.model.object) for one in several}
+            if not places <= seen:  # of targets that write one object all writes are looked at together
+                alike = [other for other, them in targets.items()
+                         if any((one.connection, one.mapping.model.object) in places for one in them)]  # fmt: skip
+                pooled = [one for other in alike for one in step.expect_writes.get(other, [])]
+                told += self._target(name, several, pooled, self._sent(places, before), (*place, "expect_writes", name))
+                seen |= places
+            for target in several:
+                objects = (None, target.mapping.model.object)
+                proven = {
+                    field for one in wanted if one.object in objects for field in (one.create or one.update or {})
+                }
+                self.coverage.add(target.mapping.name, "outbound", outward_rules(target.mapping.document), proven)
         return told
 
+    def _sent(self, places: set[tuple[str, str | None]], before: dict[str, int]) -> list[Sent]:
+        """What was written to these objects of connections in the run."""
+        return [
+            one for connection in sorted({one for one, _ in places})
+            for one in self.stage.connector(connection).sent[before.get(connection, 0) :]
+            if (connection, one.object) in places
+        ]  # fmt: skip
+
     def _target(
-        self, plan: SyncPlan, target: Any, wanted: list[Write], found: list[Sent], at: Path
+        self, name: str, several: list[TargetPlan], wanted: list[Write], found: list[Sent], at: Path
     ) -> list[Difference]:
-        places = Places(self.document.at, outward_rules(target.mapping.document))
+        rules = {one.mapping.model.object: outward_rules(one.mapping.document) for one in several}
 
         def compare(one: int, other: int) -> list[Difference] | None:
             expected, got, path = wanted[one], found[other], (*at, one)
-            title = f"{target.name} {expected.kind}"
-            if expected.kind != got.kind:
+            title = f"{name} {expected.kind}"
+            if expected.kind != got.kind or expected.object not in (None, got.object):
                 return None
+            places = Places(self.document.at, rules[got.object])
             key = expected.delete or expected.key
             told = []
             if key is not None and key != got.key:
-                name = "delete" if expected.delete else "key"
-                told.append(Difference(f"{title} key", key, got.key, self.document.at(*path, name)))
+                said = "delete" if expected.delete else "key"
+                told.append(Difference(f"{title} key", key, got.key, self.document.at(*path, said)))
             fields: Fields = getattr(expected, expected.kind) if expected.kind != "delete" else {}
             return told + subset(fields, got.fields, places, (*path, expected.kind))
 
         def missing(one: int) -> Difference:
             expected = wanted[one]
             what = getattr(expected, expected.kind)
-            return Difference(f"{target.name} {expected.kind}", shown(what), NOTHING, self.document.at(*at, one))
+            return Difference(f"{name} {expected.kind}", shown(what), NOTHING, self.document.at(*at, one))
 
         def extra(other: int) -> Difference:
             got = found[other]
-            return Difference(f"{target.name} {got.kind}", NOTHING, _told(got), self.document.at(*at))
+            return Difference(f"{name} {got.kind}", NOTHING, _told(got), self.document.at(*at))
 
         return each_of(wanted, found, compare, missing, extra)
 
@@ -216,25 +260,25 @@ class Rehearsal:
 
         return each_of(step.expect_exceptions, found, compare, missing, extra)
 
-    def _records(self, store: Store, plan: SyncPlan, step: Step, place: Path) -> list[Difference]:
-        told = []
-        inbound = plan.source.mapping.inbound
-        assert inbound is not None
-        rules = inward_rules(inbound)
+    def _records(self, store: Store, plan: SyncPlan | None, step: Step, place: Path) -> list[Difference]:
+        told: list[Difference] = []
+        inbound = plan.source.mapping.inbound if plan is not None else None
+        rules = inward_rules(inbound) if inbound is not None else {}
         for entity, given in (step.expect_records or {}).items():
             at = (*place, "expect_records", entity)
             self.fixture.registry.schema(entity, self.document.key_at(*at))
             wanted = [self.fixture.renamed(entity, one) for one in given]
             with store.read() as tx:
                 found = [decode_json(one.data) for one in canonical.scan(tx, entity) if not one.deleted]
-            places = Places(self.document.at, rules if entity == plan.schema.entity else {})
+            own = plan is not None and entity == plan.schema.entity
+            places = Places(self.document.at, rules if own else {})
             told += each_of(
                 wanted, found,
                 lambda one, other, w=wanted, f=found, a=at, p=places: subset(w[one], f[other], p, (*a, one)),  # type: ignore[misc]
                 lambda one, w=wanted, a=at, e=entity: Difference(e, shown(w[one]), NOTHING, self.document.at(*a, one)),  # type: ignore[misc]
                 lambda other, f=found, a=at, e=entity: Difference(e, NOTHING, shown(f[other]), self.document.at(*a)),  # type: ignore[misc]
             )  # fmt: skip
-            if entity == plan.schema.entity:
+            if own and plan is not None:
                 self.coverage.add(plan.source.mapping.name, "inbound", rules, {name for one in wanted for name in one})
         return told
 

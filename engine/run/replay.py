@@ -18,7 +18,7 @@ from engine.run.sync import Slots, finish_batch, onward, prepare, process, repea
 from engine.sdk.errors import Problem, UsageError
 from engine.sdk.record import Record, decode_json, fingerprint
 from engine.state import canonical, exceptions, inputs, ledger, links, operations
-from engine.state.exceptions import Kept
+from engine.state.kept import Kept, kept_of
 
 REFUSED = {
     "raw": ("the source's record could not be read at all", "mend it there: the next run that reads it closes this"),
@@ -45,7 +45,7 @@ def run_replay(session: Session, plan: SyncPlan) -> Counts:
     resolve_in_doubt(session, plan)
     slots, totals = prepare(session, plan)
     with session.reading():
-        kept = _current(session, plan, exceptions.kept(session.tx, options.chosen))
+        kept = _current(session, plan, kept_of(session.tx, options.chosen))
     session.counts.records["read"] = len({one.key for one in kept})
     size = plan.flow.policy.batch
     for start in range(0, len(kept), size):

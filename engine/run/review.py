@@ -15,7 +15,7 @@ from engine.run.sync import prepare, process
 from engine.sdk.record import Fields, Record, decode_json, fingerprint
 from engine.spec.workspace import Workspace
 from engine.state import canonical, links
-from engine.state.exceptions import Kept
+from engine.state.kept import Kept
 from engine.state.store import Store
 
 

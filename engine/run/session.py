@@ -26,6 +26,7 @@ from engine.sdk.connector import Connector
 from engine.sdk.errors import ConnectorError
 from engine.sdk.money import minor_digits
 from engine.sdk.record import JSON, Fields, Record, decode_json
+from engine.spec.load import Document
 from engine.spec.sync import SyncFlow
 from engine.spec.workspace import Workspace
 from engine.state import canonical, links
@@ -172,6 +173,8 @@ class Session:
         self.cancelled = threading.Event()
         self.progress: Callable[[Counts], None] = lambda counts: None
         self.plan: SyncPlan | None = None
+        self.document: Document | None = None
+        """The flow, once it is bound."""
         self.lease: Lease | None = None
         self.marker: str | None = None
         """Class A: the journal's row of the batch that is being sent."""

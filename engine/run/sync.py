@@ -21,6 +21,7 @@ from engine.run.corrections import correct_mapped, load_corrections, see_taken
 from engine.run.correlate import correlate_items
 from engine.run.deliver import deliver_items
 from engine.run.diff import diff_items
+from engine.run.due import due_records, missing_records, read_again, refreshed_items
 from engine.run.echo import mirrored_places
 from engine.run.expectations import note_delays
 from engine.run.identity import identify
@@ -30,7 +31,7 @@ from engine.run.judge import check_items, validate_items
 from engine.run.mapping import judge_faults, make_items, map_items, skip_unchanged, twins
 from engine.run.merge import drop_unwanted, merge_items, select_items
 from engine.run.plan import keep_planned, note_changes
-from engine.run.reading import Reading, due_records, missing_records, read_again, refreshed_items
+from engine.run.reading import Reading
 from engine.run.resolve import resolve_in_doubt
 from engine.run.scan import scan_marks
 from engine.run.session import Session
@@ -208,7 +209,8 @@ def finish_batch(session: Session, plan: SyncPlan, items: list[Item], cursor: li
     if session.options.only is not None:
         keep_planned(session, items)
         cursor = None if session.moved else cursor
-    if cursor is None and all(item.ended == "unchanged" for item in items):
+    troubled = {key for key, _, _ in session.live}  # one that is again as it was before it went wrong is over with that
+    if cursor is None and all(item.ended == "unchanged" and item.key not in troubled for item in items):
         for item in items:
             session.counts.add(item)
         session.progress(session.counts)

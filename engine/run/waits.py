@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from engine.compile.cycles import plain_type
 from engine.compile.process import StepPlan
 from engine.run.hand import Ended, Fails, Hand, Outcome, Waits
 from engine.sdk.errors import Problem
+from engine.sdk.event_types import fits, plain_type
 from engine.sdk.record import JSON
 from engine.state import processes
 from engine.state.store import instant, moment_of
@@ -20,7 +20,7 @@ def subject_of(value: JSON) -> str | None:
 
 def wait(hand: Hand, step: StepPlan) -> Outcome:
     """Until the event has come; one that came before the step was reached counts, from the instance's start on."""
-    type = plain_type(str(step.model.event))
+    awaited = str(step.model.event)
     with hand.looking(step) as (session, fields):
         given = step.subject.evaluate(fields, session.env) if step.subject is not None else hand.one.canonical_id
         subject = subject_of(given)
@@ -30,15 +30,18 @@ def wait(hand: Hand, step: StepPlan) -> Outcome:
                 "R635", f"{step.name}: {text} names no record", step.at, "complete the record: it goes on by itself"
             )
             return Waits("repair", "names no record", problem=problem, reads=tuple(session.env.followed))
-        heard = processes.heard(session.tx, hand.one.flow, type, subject, hand.one.started_at)
+        heard = processes.heard(session.tx, hand.one.flow, awaited, subject, hand.one.started_at, fits)
         now = session.tx.now()
     if heard is not None:
-        event, at, data = heard
-        return Ended({"type": type, "id": event, "at": at, "data": data}, f"heard {type}")
-    detail = {"event": type, "for": subject}
+        event, at, type, data = heard
+        plain = plain_type(type)
+        return Ended({"type": plain, "id": event, "at": at, "data": data}, f"heard {plain}")
+    detail = {"event": awaited, "for": subject}
     standing = hand.one.waiting == "event" and hand.one.detail == detail
     until = hand.one.until if standing else instant(moment_of(now) + step.model.timeout) if step.model.timeout else None
     if until is not None and until <= now:
-        problem = Problem("R636", f"{step.name}: {type} did not come in time", step.at, "see why; or raise `timeout`")
+        problem = Problem(
+            "R636", f"{step.name}: {awaited} did not come in time", step.at, "see why; or raise `timeout`"
+        )
         return Fails(problem, "check")
-    return Waits("event", f"waits for {type}", until=until, detail=detail)
+    return Waits("event", f"waits for {awaited}", until=until, detail=detail)

@@ -15,15 +15,17 @@ import zlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import urlencode, urljoin
 
 from engine.sdk.account import Permits
 from engine.sdk.addresses import ForbiddenAddress, host_of
+from engine.sdk.bodies import json_of
 from engine.sdk.budget import shared_budget
 from engine.sdk.clock import boot
 from engine.sdk.config import ConnectionConfig, Rate
 from engine.sdk.errors import ConnectorError, Problem
-from engine.sdk.record import JSON, decode_json, encode_json
+from engine.sdk.record import JSON
+from engine.sdk.urls import shown, target
 from engine.sdk.wire import Broken, NotSent, Reply, Wire
 
 MAX_BODY = 64 * 2**20
@@ -169,7 +171,7 @@ class HttpClient:
             self._in_time(send_by)  # connecting takes time, too
             try:
                 sent = {"Accept-Encoding": "gzip, identity", "User-Agent": "crosswalk", **headers}
-                with wire.exchange(method, _target(url), sent, body, end) as reply:
+                with wire.exchange(method, target(url), sent, body, end) as reply:
                     status, given, data = self._body(reply, end)
             except NotSent as error:
                 raise self._unanswered("config", "C518", str(error), sent=False) from None
@@ -278,20 +280,6 @@ class HttpClient:
         raise AssertionError("unreachable")
 
 
-def _target(url: str) -> str:
-    """Path and query of an address, as the request line has them."""
-    rest = url.split("://", 1)[1]
-    slash = min((at for at in (rest.find("/"), rest.find("?")) if at >= 0), default=len(rest))
-    path = rest[slash:].split("#", 1)[0]
-    return path if path.startswith("/") else f"/{path}"
-
-
-def shown(url: str) -> str:
-    """An address without user, password and query, fit for a message."""
-    parts = urlsplit(url) if url.isprintable() else urlsplit("")
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"[:200]
-
-
 def _why(error: Exception) -> str:
     """What an error says, without addresses or credentials."""
     if isinstance(error, socket.gaierror):
@@ -304,24 +292,3 @@ def _why(error: Exception) -> str:
         return (error.reason or "no TLS").lower().replace("_", " ")
     text = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
     return text.lower()
-
-
-def json_of(kind: str, data: bytes) -> JSON:
-    """A JSON body. Raises ValueError: not JSON, with what it is instead."""
-    if "json" not in kind and data.lstrip()[:1] not in (b"{", b"["):
-        raise ValueError(f"{kind.split(';')[0].strip()[:60] or 'of no type'}, not JSON")
-    charset = kind.partition("charset=")[2].split(";")[0].strip(" \"'") or "utf-8"
-    if charset not in ("utf-8", "utf8"):
-        try:
-            data = data.decode(charset).encode()
-        except (LookupError, UnicodeError):
-            raise ValueError(f"not in the charset that it names, {charset[:40]!r}") from None
-    try:
-        return decode_json(data.removeprefix(b"\xef\xbb\xbf"))
-    except ValueError as error:
-        raise ValueError(f"not JSON: {error}") from None
-
-
-def json_body(value: JSON) -> bytes:
-    """A request's body."""
-    return encode_json(value)

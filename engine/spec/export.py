@@ -60,7 +60,7 @@ class _Lenient(GenerateJsonSchema):
 
 def editor_schemas() -> dict[str, dict[str, Any]]:
     """Kind of document (`workspace`, `flow`, …) → its JSON Schema 2020-12."""
-    from engine.spec.workspace import Settings
+    from engine.spec.settings import Settings
 
     found = {"workspace": _of(Settings), "schema": _of_schemas()}
     for kind in ("mapping", "table", "indicator", "test", "connector"):

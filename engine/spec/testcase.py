@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from engine.sdk.config import Config
+from engine.sdk.config import Config, Duration
 from engine.spec.about import About
 
 
@@ -35,6 +35,8 @@ class Write(Config):
     """Fields that the update must send, beside others."""
     delete: Text | None = None
     """Native id of the record that is deleted."""
+    object: str | None = None
+    """The object that is written, where a target of that name writes several."""
     key: Text | None = None
     """Native id of the record that is updated."""
 
@@ -67,6 +69,45 @@ class ExpectedException(Config):
     """A part of the message."""
 
 
+class Happens(Config):
+    """An event that comes in while instances wait for it."""
+
+    event: str
+    """Its type; the major version may be left out."""
+    for_: Text | None = Field(None, alias="for")
+    """The record that it is about; default: whatever the instances that wait for it ask about."""
+    data: dict[str, Any] = {}
+
+
+class ExpectedInstance(Config):
+    """Where a process instance is expected to stand. What is not said is not compared."""
+
+    state: Literal["running", "waiting", "compensating", "needs_person", "paused", "done", "compensated", "cancelled",
+                   "expired"]  # fmt: skip
+    step: str | None = None
+    """The step that it stands at."""
+    waiting: Literal["approval", "event", "timer", "repair"] | None = None
+    record: Text | None = None
+    """The record that it is about: its native id in the source, or any id of the test's `links`."""
+    message: str | None = None
+    """A part of why it stands there."""
+
+
+def _happens(value: object) -> object:
+    """`project.staffed` may stand for `{ event: project.staffed }`."""
+    return {"event": value} if isinstance(value, str) else value
+
+
+def _instances(value: object) -> object:
+    """`done` may stand for `[{ state: done }]`, and one instance for a list of one."""
+    given = value if isinstance(value, list) else [value]
+    return [{"state": one} if isinstance(one, str) else one for one in given]
+
+
+Event = Annotated[Happens, BeforeValidator(_happens)]
+Instances = Annotated[list[ExpectedInstance], BeforeValidator(_instances)]
+
+
 class Fixture(Config):
     """What the cases of a test stand on."""
 
@@ -97,13 +138,23 @@ class Step(Config):
     """Parts of the run's answer as `run --json` prints it: state, counts, held_because."""
     again: Literal["nothing", "anything"] = "nothing"
     """What a second run, reading everything, may write."""
+    after: Duration | None = None
+    """Process: so much time passes before it, for timeouts and for approvals that expire."""
+    approvals: dict[str, Literal["approve", "reject"]] = {}
+    """Process: `approve` step → how a second person decides, once the step asks."""
+    events: list[Event] = []
+    """Process: what comes in, each once an instance waits for it."""
+    expect_state: Instances | None = None
+    """Process: where the latest instance of every record stands afterwards, in any order."""
 
     @property
     def expects(self) -> bool:
         """True where it says what must come of it."""
         return bool(
             self.expect_exceptions
-            or any(one is not None for one in (self.expect_writes, self.expect_records, self.expect_run))
+            or any(
+                one is not None for one in (self.expect_writes, self.expect_records, self.expect_run, self.expect_state)
+            )
         )
 
 
@@ -128,12 +179,16 @@ class Case(Fixture):
     expect_records: dict[str, list[dict[str, Any]]] | None = None
     expect_run: dict[str, Any] | None = None
     again: Literal["nothing", "anything"] = "nothing"
+    approvals: dict[str, Literal["approve", "reject"]] = {}
+    events: list[Event] = []
+    expect_state: Instances | None = None
     then: list[Step] = []
     """Flow: runs that follow, on the same state and systems."""
 
 
 MAPPING_KEYS = ("expect", "exactly", "rejects", "skipped", "round_trip")
-FLOW_KEYS = ("expect_writes", "expect_exceptions", "expect_records", "expect_run", "then")
+PROCESS_KEYS = ("approvals", "events", "expect_state", "after")
+FLOW_KEYS = ("expect_writes", "expect_exceptions", "expect_records", "expect_run", "then", *PROCESS_KEYS[:3])
 
 
 class TestFile(Case):
@@ -195,6 +250,7 @@ class TestFile(Case):
 
 def steps_of(case: Case) -> Iterator[Step]:
     """The runs of a flow's case: its own, then those under `then`."""
-    own = {name: getattr(case, name) for name in Step.model_fields if name != "flow" and name in Case.model_fields}
-    yield Step.model_validate(own)
+    yield Step.model_construct(
+        **{name: getattr(case, name) for name in Step.model_fields if name != "flow" and name in Case.model_fields}
+    )
     yield from case.then

@@ -89,7 +89,8 @@ def prune_serve(store: Store, inbox: timedelta | None = None) -> dict[str, int]:
 
 
 def age(store: Store, seconds: float) -> None:
-    """Make leases and writes in doubt look older by so many seconds: what tests do instead of waiting."""
+    """Make leases, writes in doubt and what instances wait for look older by so many seconds: what tests do instead of
+    waiting."""
 
     def older(text: str | None) -> str | None:
         return instant(moment_of(text) - timedelta(seconds=seconds)) if text else text
@@ -102,6 +103,10 @@ def age(store: Store, seconds: float) -> None:
             )
         for name, until in tx.rows("SELECT name, expires_at FROM leases"):
             tx.run("UPDATE leases SET expires_at = ? WHERE name = ?", (older(until), name))
+        for id, until, deadline in tx.rows("SELECT id, until, deadline FROM processes WHERE finished_at IS NULL"):
+            tx.run("UPDATE processes SET until = ?, deadline = ? WHERE id = ?", (older(until), older(deadline), id))
+        for id, expires in tx.rows("SELECT id, expires FROM approvals WHERE state = 'open'"):
+            tx.run("UPDATE approvals SET expires = ? WHERE id = ?", (older(expires), id))
 
 
 def sizes(store: Store) -> dict[str, int]:

@@ -74,24 +74,6 @@ class Row(NamedTuple):
     owner: str | None
 
 
-class Kept(NamedTuple):
-    """What an exception keeps of its record, for a replay. raw, canonical, payload: JSON bytes."""
-
-    id: str
-    flow: str
-    key: str
-    canonical_id: str | None
-    target: str
-    part: str
-    modified: str | None
-    logic: bytes | None
-    raw: bytes | None
-    canonical: bytes | None
-    payload: bytes | None
-    revision: int | None
-    opened_at: str
-
-
 _SHOWN = (
     "id, flow, entity, key, canonical_id, target, part, stage, class, code, message, hint, at, coalesce(routed, queue), "
     "state, attempts, opened_at, updated_at, run, closed_how, fingerprint, owner"
@@ -274,25 +256,6 @@ def get(tx: Tx, id: str) -> Row | None:
     return Row(*row) if row else None
 
 
-def snapshots(tx: Tx, id: str) -> tuple[bytes | None, bytes | None, bytes | None, str | None]:
-    """(raw, canonical, payload, modified) of an exception."""
-    row = tx.one("SELECT raw, canonical, payload, modified FROM exceptions WHERE id = ?", (id,))
-    return (row[0], row[1], row[2], row[3]) if row else (None, None, None, None)
-
-
-def kept(tx: Tx, ids: Iterable[str]) -> list[Kept]:
-    """What exceptions keep of their records, the oldest first."""
-    sql = (
-        "SELECT id, flow, key, canonical_id, target, part, modified, logic, raw, canonical, payload, revision, opened_at "
-        "FROM exceptions WHERE id IN (…)"
-    )
-    found = [
-        Kept(*row[:7], *(None if one is None else bytes(one) for one in row[7:11]), *row[11:])
-        for row in tx.by_keys(sql, (), ids)
-    ]
-    return sorted(found, key=lambda one: (one.opened_at, one.key, one.id))
-
-
 def older_of(tx: Tx, rows: Sequence[Row]) -> list[Row]:
     """Live exceptions of the same records that were opened before these, and are not among them."""
     first: dict[str, str] = {}
@@ -303,9 +266,3 @@ def older_of(tx: Tx, rows: Sequence[Row]) -> list[Row]:
     named = {row.id for row in rows}
     found = [Row(*row) for row in tx.by_keys(sql, (), first)]
     return [row for row in found if row.id not in named and row.opened_at < first[str(row.canonical_id)]]
-
-
-def raw_of(tx: Tx, flow: str, keys: Iterable[str]) -> dict[str, tuple[bytes | None, str | None]]:
-    """Stored raw records of live exceptions by key: (raw, modified)."""
-    sql = f"SELECT key, raw, modified FROM exceptions WHERE flow = ? AND state IN {LIVE} AND part NOT LIKE ? AND key IN (…)"
-    return {row[0]: (row[1], row[2]) for row in tx.by_keys(sql, (flow, f"{BEHIND}%"), keys)}

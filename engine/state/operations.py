@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from engine.sdk.record import decode_json, encode_json
 from engine.state.store import Tx, instant
 
 TRANSITIONS: Mapping[str, frozenset[str]] = {
@@ -166,41 +165,10 @@ def prolong(tx: Tx, op_keys: Sequence[str], run: str, send_by: str) -> set[str]:
     return set(op_keys) - {row[0] for row in tx.by_keys(sql, (run,), op_keys)}
 
 
-class Job(NamedTuple):
-    """A job of a system that is not known to be over. ops: keys of its operations."""
-
-    op_key: str
-    flow: str
-    id: str
-    ops: list[str]
-    uploaded: bool
-    send_by: str
-
-
-def open_jobs(tx: Tx, connection: str, object: str) -> list[Job]:
-    """Jobs of an object whose rows nobody has settled, oldest first."""
-    sql = (
-        "SELECT op_key, flow, native_id, body, send_by FROM operations WHERE connection = ? AND object = ? AND kind = 'job' "
-        f"AND state IN {OPEN} ORDER BY created_at, op_key"
-    )
-    found = []
-    for key, flow, id, body, send_by in tx.rows(sql, (connection, object)):
-        held = decode_json(bytes(body))
-        found.append(Job(key, flow, id, held["operations"], held["uploaded"], send_by))
-    return found
-
-
 def still_open(tx: Tx, keys: Sequence[str]) -> bool:
     """Whether one of these operations has no known end."""
     sql = f"SELECT op_key FROM operations WHERE state IN {OPEN} AND op_key IN (…)"
     return next(tx.by_keys(sql, (), keys), None) is not None
-
-
-def put_job(tx: Tx, intent: Intent, id: str, ops: Sequence[str], *, uploaded: bool) -> None:
-    """Note a job before its rows are uploaded, and again once they are."""
-    body = encode_json({"operations": list(ops), "uploaded": uploaded})
-    send(tx, [intent._replace(body=body)])
-    tx.run("UPDATE operations SET native_id = ?, body = ? WHERE op_key = ?", (id, body, intent.op_key))
 
 
 def _before(state: str) -> str:

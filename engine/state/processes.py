@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from engine.sdk.record import JSON, Fields, decode_json, encode_json
@@ -15,6 +15,8 @@ STATES = (*LIVE, *ENDED)
 ENGINE = "crosswalk"
 """Who does what nobody asked for."""
 LANE = "interactive"
+Fits = Callable[[str, str], bool]
+"""Whether an event's type is one that a pattern asks for."""
 
 
 class Instance(NamedTuple):
@@ -303,7 +305,7 @@ def end_step(tx: Tx, id: str, number: int, state: str) -> None:
 
 
 # ---------------------------------------------------------------------- events
-def hear(tx: Tx, flow: str, type: str, subject: str, event: str, data: JSON) -> list[str]:
+def hear(tx: Tx, flow: str, type: str, subject: str, event: str, data: JSON, fits: Fits) -> list[str]:
     """Keep an event for the `wait` steps of a flow, and wake the instances that wait for its type; their ids."""
     tx.run(
         "INSERT INTO process_events (flow, type, subject, event, at, data) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -315,19 +317,27 @@ def hear(tx: Tx, flow: str, type: str, subject: str, event: str, data: JSON) -> 
     found = []
     for id, detail in rows:
         told = decode_json(bytes(detail)) if detail else {}
-        if told.get("event") == type and told.get("for") == subject:
+        if told.get("for") == subject and fits(str(told.get("event")), type):
             found.append(str(id))
     wake(tx, found)
     return found
 
 
-def heard(tx: Tx, flow: str, type: str, subject: str, since: str) -> tuple[str, str, Any] | None:
-    """The first event of a type about a record since then: (event id, at, data)."""
-    row = tx.one(
-        "SELECT event, at, data FROM process_events WHERE flow = ? AND type = ? AND subject = ? AND at >= ? ORDER BY at LIMIT 1",
-        (flow, type, subject, since),
+def heard(tx: Tx, flow: str, pattern: str, subject: str, since: str, fits: Fits) -> tuple[str, str, str, Any] | None:
+    """The first event about a record since then whose type is asked for: (event id, at, type, data)."""
+    rows = tx.rows(
+        "SELECT type, event, at FROM process_events WHERE flow = ? AND subject = ? AND at >= ? ORDER BY at, event",
+        (flow, subject, since),
     )
-    return (str(row[0]), str(row[1]), decode_json(bytes(row[2]))) if row else None
+    found = next(((str(type), str(event), str(at)) for type, event, at in rows if fits(pattern, str(type))), None)
+    if found is None:
+        return None
+    type, event, at = found
+    row = tx.one(
+        "SELECT data FROM process_events WHERE flow = ? AND type = ? AND subject = ? AND event = ?",
+        (flow, type, subject, event),
+    )
+    return (event, at, type, decode_json(bytes(row[0]))) if row else None
 
 
 def operations_of(tx: Tx, id: str) -> list[tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""Every table of the state, once. SQLAlchemy Core describes them; hot statements are built from these names.
+"""Every table of the state, once, here or in `tables_*`. SQLAlchemy Core describes them; hot statements are built from these names.
 
 Instants are ISO 8601 text in UTC with microseconds, so that they sort; record contents are JSON bytes, exact.
 """
@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from sqlalchemy import Column, Index, Integer, LargeBinary, String, Text, text
 
-from engine.state import tables_inbox, tables_process
+from engine.state import tables_exceptions, tables_inbox, tables_process, tables_reconcile, tables_runs
 from engine.state.columns import Id, Instant, Name, Native, Serial, metadata
 from engine.state.columns import table as _table
 
-__all__ = ["metadata", "tables_inbox", "tables_process"]
+__all__ = ["metadata", "tables_exceptions", "tables_inbox", "tables_process", "tables_reconcile", "tables_runs"]
 
 links = _table(
     "links",
@@ -119,78 +119,6 @@ operations = _table(
     Index("operations_by_state", "state", "updated_at"),
     comment="intent journal: one row a write, before it leaves",
 )  # fmt: skip
-exceptions = _table(
-    "exceptions",
-    Column("id", Id, primary_key=True),
-    Column("flow", Name, nullable=False),
-    Column("run", Id, nullable=False),
-    Column("entity", Name, nullable=False),
-    Column("key", Native, nullable=False, comment="the record's native id at its source"),
-    Column("canonical_id", Id),
-    Column("target", Name, nullable=False, server_default="", comment="empty: no target in particular"),
-    Column("part", Name, nullable=False, server_default=""),
-    Column("stage", String(16), nullable=False),
-    Column("class", String(32), nullable=False),
-    Column("code", String(8), nullable=False),
-    Column("message", Text, nullable=False),
-    Column("hint", Text, nullable=False, server_default=""),
-    Column("at", Text, comment="file:line:column of the rule"),
-    Column("queue", Name),
-    Column("state", String(16), nullable=False, comment="open waiting due closed discarded superseded"),
-    Column("fingerprint", String(32), nullable=False),
-    Column("attempts", Integer, nullable=False, server_default="1"),
-    Column("opened_at", Instant, nullable=False),
-    Column("updated_at", Instant, nullable=False),
-    Column("until", Instant, comment="waiting: when it stops waiting"),
-    Column("closed_at", Instant),
-    Column("closed_how", Name),
-    Column("modified", Name),
-    Column("logic", LargeBinary(16)),
-    Column("raw", LargeBinary),
-    Column("canonical", LargeBinary),
-    Column("payload", LargeBinary),
-    Column("revision", Integer, comment="deliveries that the target had got of the record; null: none in particular"),
-    Column("owner", Name, comment="the person who has taken it"),
-    Column("routed", Name, comment="the queue that a person moved it to; else `queue`"),
-    Index("exceptions_live", "flow", "key", "target", "part", unique=True,
-          sqlite_where=text("state in ('open', 'waiting', 'due')"),
-          postgresql_where=text("state in ('open', 'waiting', 'due')")),
-    Index("exceptions_by_state", "state", "flow"),
-    comment="records that left the line, with everything needed to try again",
-)  # fmt: skip
-exception_tags = _table(
-    "exception_tags",
-    Column("exception", Id, primary_key=True),
-    Column("tag", Name, primary_key=True),
-    comment="words that people put on exceptions",
-)
-corrections = _table(
-    "corrections",
-    Column("exception", Id, primary_key=True),
-    Column("number", Integer, primary_key=True, comment="counts the corrections of an exception"),
-    Column("flow", Name, nullable=False),
-    Column("key", Native, nullable=False),
-    Column("stage", String(16), nullable=False, comment="raw, canonical"),
-    Column("original", LargeBinary(16), nullable=False, comment="digest of the raw record that it is for"),
-    Column("value", LargeBinary, nullable=False, comment="raw: the whole record; canonical: the corrected fields"),
-    Column("before", LargeBinary, nullable=False, comment="what `value` takes the place of"),
-    Column("person", Name, nullable=False),
-    Column("at", Instant, nullable=False),
-    Column("because", Text, nullable=False),
-    Column(
-        "past", Integer, nullable=False, server_default="0", comment="1: the source has given another version since"
-    ),
-    Index("corrections_by_flow", "flow", "past"),
-    comment="what people corrected: holds for that version of the record, whenever it is read again",
-)
-exception_reads = _table(
-    "exception_reads",
-    Column("exception", Id, primary_key=True),
-    Column("entity", Name, primary_key=True),
-    Column("key", Native, primary_key=True, comment="canonical id, or connection:native id"),
-    Index("exception_reads_by_key", "entity", "key"),
-    comment="what an exception waits for: a change there tries it again",
-)
 refs = _table(
     "refs",
     Column("entity", Name, primary_key=True),
@@ -288,104 +216,4 @@ history = _table(
     Column("source", Name, nullable=False),
     Column("run", Id, nullable=False),
     comment="every change of an `x-history` field",
-)
-runs = _table(
-    "runs",
-    Column("id", Id, primary_key=True),
-    Column("flow", Name, nullable=False),
-    Column("kind", String(16), nullable=False),
-    Column("state", String(16), nullable=False, comment="running succeeded partial failed held skipped cancelled"),
-    Column("trigger", Name, nullable=False),
-    Column("options", LargeBinary, nullable=False),
-    Column("counts", LargeBinary, nullable=False),
-    Column("held_because", Text),
-    Column("error", LargeBinary),
-    Column("logic", LargeBinary(16)),
-    Column("started_at", Instant, nullable=False),
-    Column("finished_at", Instant),
-    Index("runs_by_flow", "flow", "started_at"),
-    comment="one row a run",
-)
-logic = _table(
-    "logic",
-    Column("digest", LargeBinary(16), primary_key=True),
-    Column("documents", LargeBinary, nullable=False),
-    Column("first_seen", Instant, nullable=False),
-    comment="resolved documents that runs are pinned to",
-)
-cursors = _table(
-    "cursors",
-    Column("flow", Name, primary_key=True),
-    Column("partition", Name, primary_key=True, server_default=""),
-    Column("position", LargeBinary, nullable=False),
-    Column("version", Integer, nullable=False),
-    Column("updated_at", Instant, nullable=False),
-    comment="how far each flow has read",
-)
-units = _table(
-    "units",
-    Column("id", Id, primary_key=True),
-    Column("kind", String(16), nullable=False),
-    Column("key", Native, nullable=False, comment="what it is about; a run's id, a flow's name, an instance"),
-    Column("run", Id),
-    Column("lane", String(16), nullable=False),
-    Column("state", String(16), nullable=False, comment="ready leased done failed"),
-    Column("due", Instant, nullable=False),
-    Column("attempts", Integer, nullable=False, server_default="0"),
-    Column("payload", LargeBinary, nullable=False),
-    Column("owner", Name),
-    Column("expires_at", Instant, comment="leased: until when its worker has it; null: its run has a lease of its own"),
-    Column("fence", Integer, nullable=False, server_default="0"),
-    Column("again", Integer, nullable=False, server_default="0", comment="1: asked for while somebody works on it"),
-    Column("error", Text),
-    Index("units_ready", "state", "due"),
-    Index("units_by_run", "run"),
-    Index("units_open", "kind", "key", unique=True,
-          sqlite_where=text("state in ('ready', 'leased')"), postgresql_where=text("state in ('ready', 'leased')")),
-    comment="work that an executor is woken for",
-)  # fmt: skip
-leases = _table(
-    "leases",
-    Column("name", Name, primary_key=True),
-    Column("owner", Name, nullable=False),
-    Column("fence", Integer, nullable=False),
-    Column("expires_at", Instant, nullable=False),
-    comment="who may work on what; judged in database time",
-)
-budgets = _table(
-    "budgets",
-    Column("account", Name, primary_key=True, comment="host and port"),
-    Column(
-        "figures", LargeBinary, nullable=False, comment="pauses, pace, turns taken, places held; see engine.sdk.account"
-    ),
-    Column("version", Integer, nullable=False, comment="counts changes; compare-and-set"),
-    comment="what all processes together may call",
-)
-audit = _table(
-    "audit",
-    Column("seq", Integer, primary_key=True, autoincrement=True),
-    Column("at", Instant, nullable=False),
-    Column("actor", Name, nullable=False),
-    Column("action", Name, nullable=False),
-    Column("subject", Text, nullable=False),
-    Column("detail", LargeBinary, nullable=False),
-    Column("chain", LargeBinary(32), nullable=False, comment="SHA-256 over the row and the chain before it"),
-    comment="append-only",
-)
-indicator_values = _table(
-    "indicator_values",
-    Column("indicator", Name, primary_key=True),
-    Column("at", Instant, primary_key=True),
-    Column("value", Id, comment="in the indicator's unit, exact"),
-    Column("count", Integer, nullable=False),
-    Column("amount", LargeBinary, nullable=False, comment="currency → amount at risk"),
-    Column("over", Integer, nullable=False, comment="1: on the wrong side of its limit"),
-    comment="what the business indicators were",
-    in_key=True,
-)
-facts = _table(
-    "facts",
-    Column("name", Name, primary_key=True),
-    Column("value", LargeBinary, nullable=False),
-    comment="small facts of the installation: refresh positions, schema locks",
 )

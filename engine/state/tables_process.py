@@ -74,7 +74,7 @@ process_steps = table(
 process_events = table(
     "process_events",
     Column("flow", Name, primary_key=True),
-    Column("type", Name, primary_key=True, comment="without its major version"),
+    Column("type", Name, primary_key=True, comment="with its major version, where it has one"),
     Column("subject", Native, primary_key=True, comment="canonical id of the record that it is about"),
     Column("event", Name, primary_key=True),
     Column("at", Instant, nullable=False),

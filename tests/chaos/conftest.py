@@ -56,7 +56,7 @@ class Schemas:
         return found
 
     def url(self, schema: str) -> str:
-        return f"{SERVER}/{self.name}?options=-csearch_path%3D{schema}"
+        return f"{SERVER}/{self.name}?options=-csynchronous_commit%3Doff%20-csearch_path%3D{schema}"
 
     def take(self, of: str) -> str:
         """A schema with what another one holds."""

@@ -5,7 +5,6 @@ Every point is tried at every passing of it, on a state with writes in doubt, up
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import pytest
@@ -69,9 +68,5 @@ def test_a_crash_at_any_point_doubles_and_loses_nothing(line: NewLine, states: S
     assert wanted <= set(reached)
     most = MOST["sqlite" if states.schemas is None else "postgresql"]
     points = points_of(reached, most)
-    if states.schemas is not None and kind != "C" and os.environ.get("CHAOS_POINTS") != "all":
-        points = points[
-            "AD".find(kind) < 0 :: 2
-        ]  # PostgreSQL: every point in the class that searches, half in the others
     copies = [(point, crashed(base, states, point)) for point in points]
     assert judged(copies, kind) == {}

@@ -38,6 +38,7 @@ from engine.spec.load import Document
 from engine.spec.testcase import TestFile
 from engine.spec.workspace import Workspace
 from engine.state import care, exceptions
+from engine.state.kept import kept_of
 from engine.state.store import Store
 from tests.chaos.line import FILES, FLOW
 
@@ -232,7 +233,7 @@ class Delivery(RuleBasedStateMachine):
     def replay(self, stage: str) -> None:
         """What a person does with exceptions that hold what the stage begins with."""
         with self.store.read() as tx:
-            kept = exceptions.kept(tx, [row.id for row in exceptions.listed(tx) if row.flow == "things"])
+            kept = kept_of(tx, [row.id for row in exceptions.listed(tx) if row.flow == "things"])
         chosen = tuple(one.id for one in kept if getattr(one, stage) not in (None, b"", b"{}"))
         if chosen:
             self.play(Options(replay=True, chosen=chosen, stage=stage), Fuse())

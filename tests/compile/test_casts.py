@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.compile import casts
+from engine.compile import casts, moments
 from engine.compile.outbound import exact_pair
 from engine.sdk.money import minor_digits
 
@@ -20,10 +20,10 @@ from engine.sdk.money import minor_digits
     [
         (casts.to_integer, "7", 7), (casts.to_integer, Decimal("7.0"), 7), (casts.to_decimal, "1.50", Decimal("1.50")),
         (casts.decimal_with(","), "1.234,50", Decimal("1234.50")), (casts.decimal_with(","), "0,5", Decimal("0.5")),
-        (casts.to_date, "2026-02-28", "2026-02-28"), (casts.date_with("%d/%m/%Y"), "28/02/2026", "2026-02-28"),
-        (casts.datetime_in("Europe/London"), "2026-07-01T09:00:00", "2026-07-01T08:00:00Z"),
-        (casts.datetime_in("UTC"), "2026-01-10T17:50:19.000+0000", "2026-01-10T17:50:19Z"),
-        (casts.to_duration, "7:30", "PT7H30M"), (casts.split_list(";"), "a;b", ["a", "b"]), (casts.to_boolean, "T", True),
+        (moments.to_date, "2026-02-28", "2026-02-28"), (moments.date_with("%d/%m/%Y"), "28/02/2026", "2026-02-28"),
+        (moments.datetime_in("Europe/London"), "2026-07-01T09:00:00", "2026-07-01T08:00:00Z"),
+        (moments.datetime_in("UTC"), "2026-01-10T17:50:19.000+0000", "2026-01-10T17:50:19Z"),
+        (moments.to_duration, "7:30", "PT7H30M"), (casts.split_list(";"), "a;b", ["a", "b"]), (casts.to_boolean, "T", True),
     ],
 )  # fmt: skip
 def test_casts_give_the_canonical_form(cast: Any, given_: Any, result: Any) -> None:
@@ -34,9 +34,9 @@ def test_casts_give_the_canonical_form(cast: Any, given_: Any, result: Any) -> N
     ("cast", "given_"),
     [
         (casts.to_integer, "1.5"), (casts.to_integer, Decimal("0.1")), (casts.to_decimal, "1,5"), (casts.to_decimal, "NaN"),
-        (casts.to_decimal, True), (casts.decimal_with(","), "1.23,4.5"), (casts.decimal_with(","), "12.34"), (casts.to_date, "2026-02-30"),
-        (casts.to_date, "01/02/2026"), (casts.to_date, "2026-02-01T00:00:00Z"), (casts.to_boolean, "yes"), (casts.to_string, None),
-        (casts.datetime_in("Europe/London"), "2026-10-25T01:30:00"), (casts.datetime_in("Europe/London"), "2026-03-29T01:30:00"),
+        (casts.to_decimal, True), (casts.decimal_with(","), "1.23,4.5"), (casts.decimal_with(","), "12.34"), (moments.to_date, "2026-02-30"),
+        (moments.to_date, "01/02/2026"), (moments.to_date, "2026-02-01T00:00:00Z"), (casts.to_boolean, "yes"), (casts.to_string, None),
+        (moments.datetime_in("Europe/London"), "2026-10-25T01:30:00"), (moments.datetime_in("Europe/London"), "2026-03-29T01:30:00"),
     ],
 )  # fmt: skip
 def test_lossy_or_ambiguous_values_are_errors(cast: Any, given_: Any) -> None:

@@ -56,12 +56,20 @@ class World:
         (folder / "crosswalk.yaml").write_text(
             CONNECTION.format(url=sandbox.url("netsuite"), copy=copy.url("netsuite"))
         )
+        self._opened: Workspace | None = None
         for mapping, entity in ORDER.items():
             self.flow(mapping, entity, f"{{ connection: erp, mapping: netsuite/{mapping} }}", "[]")
 
     def flow(self, name: str, entity: str, source: str, targets: str, more: str = "") -> None:
         text = f"flow: {name}\nkind: sync\nentity: {entity}\nsource: {source}\ntargets: {targets}\nguard: {{ errors: 100% }}\n{more}\n"
         (self.folder / f"flows/{name}.yaml").write_text(text)
+        self._opened = None
+
+    @property
+    def workspace(self) -> Workspace:
+        """Its documents are read once, until there is a new flow."""
+        self._opened = self._opened or Workspace.open(self.folder)
+        return self._opened
 
     @contextmanager
     def store(self) -> Iterator[Store]:
@@ -73,7 +81,7 @@ class World:
 
     def run(self, name: str, **options: Any) -> dict[str, Any]:
         with self.store() as store:
-            found: dict[str, Any] = Runner(Workspace.open(self.folder), store).run(name, Options(**options)).run
+            found: dict[str, Any] = Runner(self.workspace, store).run(name, Options(**options)).run
         return found
 
     def records(self, entity: str) -> list[dict[str, Any]]:
@@ -242,18 +250,17 @@ def copied(world: World) -> dict[str, dict[str, Any]]:
                 world.copy.delete("netsuite", kind, row["id"])
     for mapping in ("subsidiary", "department", "classification", "location"):
         world.flow(f"know-{mapping}", ORDER[mapping], f"{{ connection: copy, mapping: netsuite/{mapping} }}", "[]")
+    for mapping in ("subsidiary", "department", "classification", "location"):
         assert world.run(f"know-{mapping}")["state"] == "succeeded"
     with world.store() as store, store.begin("link") as tx:  # periods are the account's: people link them
         known = links.by_native(
             tx, "erp", "accounting-period", [row["id"] for row in world.copy.all("netsuite", "accountingPeriod")]
         )
         links.put(tx, [one._replace(connection="copy") for found in known.values() for one in found])
-    runs = {}
     for mapping in COPIED:
         source = f"{{ connection: erp, mapping: netsuite/{mapping} }}"
         world.flow(f"copy-{mapping}", ORDER[mapping], source, f"[{{ connection: copy, mapping: netsuite/{mapping} }}]")
-        runs[mapping] = world.run(f"copy-{mapping}", full=True)
-    return runs
+    return {mapping: world.run(f"copy-{mapping}", full=True) for mapping in COPIED}
 
 
 @pytest.mark.parametrize("mapping", COPIED)

@@ -48,6 +48,16 @@ _static("E369", "mapping: canonical/deal_to_project", "mapping: crm/deal")
 _static("E370", "mapping: canonical/deal_to_project\n", "mapping: canonical/deal_to_project\n    role: erp\n")
 
 
+def _of_a_test(code: str, body: str) -> None:
+    @case(code)
+    def run(place: Place) -> Problem:
+        return place.fault(code, {**files(STEPS + APPROVE), "tests/t.yaml": f"test: t\n{body}expect_state: done\n"})
+
+
+_of_a_test("E384", "flow: clients\ngiven: { crm: { accounts: [] } }\napprovals: { large: approve }\n")
+_of_a_test("E385", "flow: deals\ngiven: { crm: { deals: [] } }\napprovals: { lagre: approve }\n")
+
+
 def _running(code: str, steps: str, do: Callable[[World], None], **more: str) -> None:
     @case(code)
     def run(place: Place) -> str:

@@ -189,7 +189,7 @@ class World(Stage):
             tx.run("UPDATE processes SET deadline = ? WHERE deadline IS NOT NULL", (LONG_AGO,))
 
     def judge(self) -> None:
-        judge_deadlines(self.state, "deals", self.document("flow", "deals").model)
+        judge_deadlines(self.state, self, "deals", self.document("flow", "deals").model)
 
     def alerts(self) -> list[str]:
         with self.state.read() as tx:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engine.run.events import Event, Routes, arrived, emit, fits, versioned
+from engine.run.events import Event, Routes, arrived, emit
+from engine.run.indicators import judge
 from engine.run.runner import Runner
 from engine.run.session import Options
+from engine.sdk.event_types import TYPES, fits, versioned
 from engine.sdk.record import decode_json
 from engine.spec.workspace import Workspace
 from engine.state import outbox
@@ -67,6 +70,25 @@ def test_records_made_changed_at_a_new_stage_and_deleted_are_told(world: Telling
     world.put("people", [person("1", state="on", at="2026-02-01T00:00:00Z")])
     world.run(full=True)
     assert world.types()[5:] == ["person.deleted.v1"]
+
+
+def test_every_type_that_is_told_stands_in_the_manual(world: Telling) -> None:
+    world.listen("events: [{ to: dw, types: ['*'] }]\n")
+    world.edit("flows/people.yaml", "mapping: dw/people }", "mapping: dw/people, emit: person.posted }")
+    world.edit("flows/people.yaml", "guard:", "expect: { errors_below: 1% }\nguard:")
+    (world.folder / "indicators").mkdir()
+    (world.folder / "indicators/people.yaml").write_text("indicator: people\ntitle: People\nentity: person\nlimit: 0\n")
+    world.put("people", [person("1", state="new"), person("2", "")])
+    world.run()
+    store = world.store()
+    judge(store, Workspace.open(world.folder), ["people"])
+    store.close()
+    told = set(world.types())
+    assert told == {"person.created.v1", "person.new.v1", "person.posted.v1", "alert.opened.v1"}
+    flows = [data["flow"] for type, data in world.told() if type == "alert.opened.v1"]
+    assert flows == ["people", "indicator/people"]
+    kinds = [re.sub("<[a-z]+>", "[a-z0-9.-]+", one.type) for one in TYPES]
+    assert all(any(re.fullmatch(kind, type) for kind in kinds) for type in told)
 
 
 def test_where_nobody_listens_nothing_is_written(world: Telling) -> None:

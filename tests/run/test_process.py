@@ -207,6 +207,25 @@ def test_an_event_that_comes_before_the_step_is_heard_and_one_that_never_comes_e
 
 
 # ---------------------------------------------------------------------- what fails
+@pytest.mark.parametrize(("event", "type", "heard"), [
+    ("deal.*", "deal.staffed.v1", True), ("*.staffed", "deal.staffed.v2", True), ("deal.staffed.v2", "deal.staffed.v2", True),
+    ("deal.staffed.v2", "deal.staffed.v1", False), ("deal.*.v1", "deal.staffed.v2", False), ("deal.st*", "deal.lost.v1", False),
+    ("deal.staffed", "deal.staffed", True),
+])  # fmt: skip
+@pytest.mark.parametrize("early", [True, False])
+def test_a_wait_knows_types_as_triggers_do(world: New, event: str, type: str, heard: bool, early: bool) -> None:
+    check = "  - check: said\n    that: \"stage == 'won' && amount > `50`\"\n" if early else ""
+    deals = world(f"{check}  - wait: staffed\n    event: '{event}'\n")
+    deals.run()
+    deals.tell(type, deals.one.canonical_id)
+    if early:
+        deals.deal("d1", "Mill", amount=99)
+    deals.run()
+    assert deals.one.state == ("done" if heard else "waiting")
+    if heard:
+        assert deals.one.context["staffed"]["type"] == "deal.staffed"
+
+
 def test_a_step_that_is_refused_takes_back_what_was_done_the_last_first(world: New) -> None:
     deals = world()
     deals.memory["erp"].faults["jobs"] = ["refuse"]

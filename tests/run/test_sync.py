@@ -154,6 +154,17 @@ def test_a_bad_record_is_kept_with_the_mapping_line_and_the_others_go_on(world: 
     assert world.exceptions() == []
 
 
+def test_a_record_that_is_again_as_it_was_before_it_went_wrong_is_no_exception_any_more(world: World) -> None:
+    """Byte for byte, with its old stamp: nothing is to be written, and nobody has to look at it."""
+    world.put("people", [person("1")])
+    world.run("people")
+    world.put("people", [person("1", pay="x")])
+    assert world.run("people", full=True)["quarantined"] == 1 and len(world.exceptions()) == 1
+    world.put("people", [person("1")])
+    assert world.run("people", full=True)["unchanged"] == 1
+    assert world.exceptions() == []
+
+
 def test_a_waiting_record_goes_on_by_itself_once_its_reference_arrives(world: World) -> None:
     world.put("people", [person("1", team="t1")])
     run = world.run()

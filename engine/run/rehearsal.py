@@ -186,7 +186,9 @@ class Rehearsal:
                 alike = [other for other, them in targets.items()
                          if any((one.connection, one.mapping.model.object) in places for one in them)]  # fmt: skip
                 pooled = [one for other in alike for one in step.expect_writes.get(other, [])]
-                told += self._target(name, several, pooled, self._sent(places, before), (*place, "expect_writes", name))
+                told += self._target(
+                    name, several, pooled, self._written(places, before), (*place, "expect_writes", name)
+                )
                 seen |= places
             for target in several:
                 objects = (None, target.mapping.model.object)
@@ -196,7 +198,7 @@ class Rehearsal:
                 self.coverage.add(target.mapping.name, "outbound", outward_rules(target.mapping.document), proven)
         return told
 
-    def _sent(self, places: set[tuple[str, str | None]], before: dict[str, int]) -> list[Sent]:
+    def _written(self, places: set[tuple[str, str | None]], before: dict[str, int]) -> list[Sent]:
         """What was written to these objects of connections in the run."""
         return [
             one for connection in sorted({one for one, _ in places})

@@ -22,7 +22,7 @@ from engine.sdk.event_types import fits
 from engine.sdk.record import Fields, digest_bytes
 from engine.spec.process import ProcessFlow
 from engine.spec.workspace import Workspace
-from engine.state import exceptions, leases, links, processes
+from engine.state import exceptions, leases, links, processes, ticks, waits
 from engine.state.processes import ENDED, ENGINE, Instance
 from engine.state.store import Store, Tx, instant, moment_of
 
@@ -233,7 +233,7 @@ def advance(runner: Runner, instance: str) -> str | None:
     """Move one instance on as far as it comes; when it is to be looked at next, None where nothing is known to be due."""
     with runner.store.read() as tx:
         one = processes.get(tx, instance)
-    if one is None or not one.live:
+    if one is None or not one.live or not _moves(runner, one.flow):
         return None
     connectors = Connectors(runner.workspace, None, runner.store)
     try:
@@ -247,7 +247,7 @@ def advance(runner: Runner, instance: str) -> str | None:
         judge_deadlines(runner.store, runner.workspace, one.flow, flow)
     with runner.store.read() as tx:
         after, now = processes.get(tx, instance), tx.now()
-    if after is None or not after.live or after.state in ("needs_person", "paused"):
+    if after is None or not after.live or after.state in processes.STILL:
         return None
     if hand is None:
         return instant(moment_of(now) + leases.LIFE / 4)  # somebody else has it in hand
@@ -255,7 +255,16 @@ def advance(runner: Runner, instance: str) -> str | None:
     return min(times, default=None) if after.state == "waiting" else min(times, default=now)
 
 
+def _moves(runner: Runner, flow: str) -> bool:
+    """Whether instances of a flow go on by themselves: not while it is paused, off or in the shadow."""
+    with runner.store.read() as tx:
+        if flow in ticks.paused(tx):
+            return False
+    known = flow in runner.workspace.names("flow")
+    return not known or getattr(runner.workspace.document("flow", flow).model, "mode", "live") == "live"
+
+
 def hear(tx: Tx, flow: str, event: Event) -> None:
     """An event for the `wait` steps of a flow; the instances that wait for it go on."""
     id = event.id or digest_bytes(f"{event.source} {event.type} {event.key} {event.canonical_id}".encode()).hex()
-    processes.hear(tx, flow, event.type, str(event.canonical_id), id, event.data, fits)
+    waits.hear(tx, flow, event.type, str(event.canonical_id), id, event.data, fits)

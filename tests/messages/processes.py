@@ -174,3 +174,9 @@ def changed_meanwhile(world: World) -> None:
 
 
 _deciding("X926", changed_meanwhile)
+
+
+@case("X931")
+def neither(place: Place) -> str:
+    place.write(files())
+    return place.command("processes", "pause", "--because", "x")

@@ -49,17 +49,22 @@ def test_the_guide_works_as_written(make: Make) -> None:
 
     told("bob", "run", "clients")
     known: dict[str, str] = {}
+    paused = False
     for command in commands:
-        if command.startswith("crosswalk processes show"):  # from here on: an instance that waits
+        if re.search(r" p-\d{8}-", command) and "p" not in known:  # from here on: an instance that waits
             known["p"] = _waiting(told, folder)
         words = [word.strip('"') for word in re.findall(r'"[^"]*"|\S+', command)][1:]
         words = [known[word[0]] if re.match(r"[vp]-\d{8}-", word) else word for word in words]
         person = "ann" if words[0] == "approvals" else "bob"
-        if words[:2] == ["processes", "resume"]:
+        if words[:2] == ["processes", "resume"] and not paused:
             code, _, err = forks().run(folder, words, 60, LOGNAME="bob")
             assert code == 2 and "X924" in err, "what waits for an approval is not resumed"
             continue
-        found = told(person, *words)
+        found, paused = told(person, *words), words[:2] == ["processes", "pause"]
+        if words[:2] == ["processes", "pause"]:
+            one = found["process"] if "process" in found else found["processes"][0]
+            assert (one["state"], one["waiting"]) == ("paused", "approval")
+            assert told("bob", "run", "deals")["runs"][0]["processes"] == {}, "it does no step"
         if words[:2] == ["approvals", "list"]:
             (asked,) = found["approvals"]
             assert asked["message"] == "Mill is worth 300000"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import click
 
 from engine.cli.answer import inline, printable, table
 from engine.cli.main import Context, common, pass_context
+from engine.cli.processes import instance_lines
 from engine.sdk.errors import Position, Problem, UsageError
 from engine.sdk.record import Fields
 
@@ -65,12 +67,19 @@ def plan(context: Context, flows: tuple[str, ...], save: Path | None, full: bool
       crosswalk plan clients --save today.plan && crosswalk run clients --plan today.plan
     """
     from engine.run.plan import save_plan
+    from engine.spec.process import ProcessFlow
 
+    for name in _flows(context, flows) if save is not None else ():
+        document = context.workspace.document("flow", name)
+        if isinstance(document.model, ProcessFlow):
+            raise UsageError(Problem("X930", f"a plan of the process flow {name!r} cannot be saved", document.at("kind"),
+                                     "look at it with `crosswalk plan`; its steps decide anew when they come"))  # fmt: skip
     runner, plans, failed = context.runner(progress), [], []
     for name in _flows(context, flows):
         result = runner.run(name, options_of(plan=True, full=full, limit=limit, records=records, trigger="plan"))
         told = {key: value for key, value in result.run.items() if key not in ("run", "started_at", "finished_at")}
-        plans.append({**told, "calls": result.calls, "logic": result.logic, "changes": result.changes})
+        plans.append({**told, "calls": result.calls, "logic": result.logic, "changes": result.changes,
+                      **({"instances": result.instances} if result.instances is not None else {})})  # fmt: skip
         failed += [told] if told["state"] == "failed" else []
     if save is not None:
         save_plan(save, plans)
@@ -89,6 +98,10 @@ def show_plans(plans: list[Fields]) -> None:
 
 
 def _show_plan(told: Fields) -> None:
+    if told.get("breaks"):
+        show_breaks(told)
+        _end(told)
+        return
     click.echo(f"{told['flow']}: {told['created']} to create, {told['updated']} to update, {told['deleted']} to delete, "
                f"{told['unchanged']} unchanged, {told['quarantined']} to quarantine, {told['skipped']} skipped")  # fmt: skip
     marks = {"create": "+", "update": "~", "delete": "-", "deactivate": "-"}
@@ -99,6 +112,8 @@ def _show_plan(told: Fields) -> None:
             click.echo(f"      {name}: {arrow}{inline(new)}")
     if len(told["changes"]) > 200:
         click.echo(f"  … and {len(told['changes']) - 200} more (all of them with --json)")
+    for line in instance_lines(told.get("instances", [])[:200]):
+        click.echo(line)
     calls = {target: count for target, count in told["calls"].items() if count}
     if calls:
         click.echo(f"  API calls: {', '.join(f'{target} {count:,}' for target, count in calls.items())}")
@@ -186,12 +201,33 @@ def show_alerts(alerts: Sequence[Fields]) -> None:
                              f"since {one['since'][:19]}Z"))  # fmt: skip
 
 
+def show_breaks(told: Fields) -> None:
+    """What a reconciliation found, in a line or two."""
+    found = told["breaks"]
+    stake = ", ".join(
+        f"{Decimal(amount):,} {currency}".strip() for currency, amount in sorted(found["at_stake"].items())
+    )
+    classes = ", ".join(f"{count:,} {name}" for name, count in found["classes"].items())
+    click.echo(f"{told['flow']}: {found['compared']:,} compared, {found['equal']:,} equal, {found['remaining']:,} breaks remain"
+               f"{f' ({stake})' if stake else ''}{f': {classes}' if classes else ''}")  # fmt: skip
+    more = [f"{found[name]:,} {text}" for name, text in (("accepted", "accepted"), ("in_flight", "in flight"), ("closed", "closed"))
+            if found[name]]  # fmt: skip
+    if more:
+        click.echo(f"  {', '.join(more)}")
+    if found["left_out"]:
+        click.echo(f"  {found['left_out']:,} more than `keep_breaks` are counted here and not kept one by one")
+    if found["remaining"] and "run" in told:
+        click.echo(f"  crosswalk reconcile breaks {told['flow']}")
+
+
 def show_runs(told: list[Fields], moved: list[Fields], alerts: Sequence[Fields] = ()) -> None:
     names = ("read", "created", "updated", "unchanged", "deleted", "quarantined", "waiting", "skipped")
     rows = [[one["flow"], one["state"], *[f"{one[name]:,}" for name in names]] for one in told]
     table(("flow", "state", *names), rows, right=names)
     for one in told:
         _end(one)
+        if one.get("breaks"):
+            show_breaks(one)
         if one["quarantined"]:
             click.echo(
                 f"  {one['quarantined']} of {one['flow']} for a person: crosswalk exceptions list --flow {one['flow']}"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import click
 
 from engine.cli.answer import inline, plain, printable, table
 from engine.cli.main import Context, common, pass_context
+from engine.sdk.errors import Problem, UsageError, unknown_name
 from engine.sdk.record import Fields, decode_json
 from engine.spec.process import KINDS
 from engine.state import approvals, runs
@@ -134,17 +136,61 @@ def _actor(context: Context) -> tuple[Any, str]:
     return context.runner(), context.actor
 
 
+def _one_or_flow(context: Context, id: str | None, flow: str | None) -> None:
+    """An instance or a flow, one of them; the flow is known."""
+    if (id is None) == (flow is None):
+        raise UsageError(Problem("X931", "name either an instance or, with `--flow`, a flow", None,
+                                 "see `crosswalk processes list`"))  # fmt: skip
+    known = context.workspace.names("flow", own=True)
+    if flow is not None and flow not in known:
+        raise UsageError(unknown_name("flow", flow, known, None))
+
+
+def _answer_all(context: Context, flow: str, found: list[Instance], what: str) -> None:
+    with context.store.read() as tx:
+        names: dict[bytes, list[str]] = {}
+        rows = [told(tx, one, names) for one in found]
+    context.answer({"processes": rows}, lambda: click.echo(f"{flow}: {len(rows)} {what}"))
+
+
+@processes.command("pause")
+@click.argument("id", required=False)
+@click.option("--flow", help="Every instance of one flow that is not over.")
+@BECAUSE
+@common
+@pass_context
+def pause(context: Context, id: str | None, flow: str | None, because: str) -> None:
+    """Let an instance, or those of a flow, do no step; timers and events that come meanwhile act when it is resumed."""
+    from engine.run.decisions import pause_flow, pause_instance
+
+    _one_or_flow(context, id, flow)
+    runner, person = _actor(context)
+    if flow is not None:
+        _answer_all(context, flow, pause_flow(runner, flow, person, because), "paused")
+        return
+    one = pause_instance(runner, str(id), person, because)
+    with context.store.read() as tx:
+        row = told(tx, one, {})
+    text = f"{one.id} is paused: it goes on with `crosswalk processes resume {one.id}`"
+    context.answer({"process": row}, lambda: click.echo(text))
+
+
 @processes.command("resume")
-@click.argument("id")
+@click.argument("id", required=False)
+@click.option("--flow", help="Every paused instance of one flow.")
 @click.option("--because", default="", help="Why; it stays in the audit trail.")
 @common
 @pass_context
-def resume(context: Context, id: str, because: str) -> None:
-    """Try the open step again, or go on with taking back, once what was wrong is mended."""
-    from engine.run.decisions import resume_instance
+def resume(context: Context, id: str | None, flow: str | None, because: str) -> None:
+    """End a pause; try the open step again, or go on with taking back, once what was wrong is mended."""
+    from engine.run.decisions import resume_flow, resume_instance
 
+    _one_or_flow(context, id, flow)
     runner, person = _actor(context)
-    _answer(context, resume_instance(runner, id, person, because), "is resumed")
+    if flow is not None:
+        _answer_all(context, flow, resume_flow(runner, flow, person, because), "resumed")
+        return
+    _answer(context, resume_instance(runner, str(id), person, because), "is resumed")
 
 
 @processes.command("cancel")
@@ -158,3 +204,16 @@ def cancel(context: Context, id: str, because: str) -> None:
 
     runner, person = _actor(context)
     _answer(context, cancel_instance(runner, id, person, because), "is cancelled")
+
+
+def instance_lines(found: list[Fields]) -> Iterator[str]:
+    """What instances of a process flow would do, for people."""
+    for one in found:
+        why = f" ({one['waiting']})" if one["waiting"] else ""
+        at = f" at {one['step']}" if one["step"] else ""
+        message = f": {one['message']}" if one["message"] else ""
+        yield printable(
+            f"  {one['instance'] or 'a new instance'} for {one['record']}: {one['state']}{why}{at}{message}"
+        )
+        for step in one["steps"]:
+            yield printable(f"      {step['step']}: {step['what']}")

@@ -150,7 +150,8 @@ def _known(context: Context, flow: str) -> None:
 @common
 @pass_context
 def pause(context: Context, flow: str, because: str) -> None:
-    """Let nothing start a flow but a person: its ticks are skipped, its webhooks wait in the inbox."""
+    """Let nothing start a flow but a person: its ticks are skipped, its webhooks wait in the inbox, and instances of a
+    process flow stand still; timers and events that come meanwhile act when the pause ends."""
     from engine.state import audit, ticks
 
     _known(context, flow)
@@ -168,7 +169,7 @@ def pause(context: Context, flow: str, because: str) -> None:
 @pass_context
 def resume(context: Context, flow: str) -> None:
     """End a pause: the next tick counts, and what came in the meantime is done."""
-    from engine.state import audit, inbox, ticks, units
+    from engine.state import audit, inbox, processes, ticks, units
 
     _known(context, flow)
     with context.store.begin("resume") as tx:
@@ -176,6 +177,9 @@ def resume(context: Context, flow: str) -> None:
         waited = inbox.release(tx, flow) if ended else 0
         if ended:
             units.hurry(tx, "flow", flow)
+            processes.wake(
+                tx, [one.id for one in processes.listed(tx, flow, limit=1_000_000) if one.state not in processes.STILL]
+            )
             audit.append(tx, context.actor, "schedule resume", flow, {"events": waited})
     said = f"{flow} goes on; {waited} events waited" if ended else f"{flow} was not paused"
     context.answer({"resumed": flow, "events": waited}, lambda: click.echo(printable(said)))

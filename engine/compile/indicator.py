@@ -39,6 +39,11 @@ ROWS: dict[str, dict[str, dict[str, Any]]] = {
         **dict.fromkeys("flow target connection object kind state class canonical_id native_id created_at updated_at".split(), _TEXT),
         "attempts": _NUMBER, "seconds": _NUMBER,
     },
+    "breaks": {
+        **dict.fromkeys(("id flow entity key class cause side state canonical_id label queue owner first_seen last_seen "
+                         "closed_at closed_how").split(), _TEXT),
+        "runs": _NUMBER, "hours": _NUMBER, "money": {"type": ["object", "null"]}, "record": _ANY,
+    },
     "units": {**dict.fromkeys("kind key lane state due".split(), _TEXT), "attempts": _NUMBER},
     "audit": dict.fromkeys("actor action subject at".split(), _TEXT),
 }  # fmt: skip
@@ -102,9 +107,6 @@ def compile_indicator(document: Document, registry: Registry) -> IndicatorPlan:
     """Compile an indicator. Raises SpecError with every fault."""
     model: Indicator = document.model
     problems = Problems()
-    if model.over == "breaks":
-        raise SpecError(Problem("E120", "indicators over breaks are not there yet", document.at("over"),
-                                "leave it out: a reconcile flow reports its breaks"))  # fmt: skip
     shape = _shape(model, document, registry)
 
     def expression(text: str | None, *place: Any, inside: Shape = shape) -> Expression | None:

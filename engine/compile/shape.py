@@ -108,6 +108,28 @@ class Shape:
         schema = self.bundle(self.ref[0])
         return Shape.of_entity(schema, self.bundle, self.ref[0])
 
+    def at(self, path: str) -> Shape | None:
+        """The shape at a dotted path within the record; None where there is none, or the path leaves the record."""
+        shape: Shape | None = self
+        for name in path.split("."):
+            shape = shape.child(name) if shape is not None and not shape.ref and name.isidentifier() else None
+        return shape
+
+    @property
+    def comparison(self) -> str:
+        """How values of it are compared: text number money date instant list set elements object boolean plain."""
+        schema, kinds = self._plain(), self.types() - {"null"}
+        if kinds == {"object"}:
+            return "money" if set(schema.get("properties", {})) == {"amount", "currency"} else "object"
+        if kinds == {"array"}:
+            inner = self.element().comparison
+            return "elements" if inner == "object" else "set" if schema.get("uniqueItems") else "list"
+        if kinds == {"string"}:
+            return {"date": "date", "date-time": "instant"}.get(schema.get("format", ""), "text")
+        if kinds and kinds <= {"number", "integer"}:
+            return "number"
+        return "boolean" if kinds == {"boolean"} else "plain"
+
     def enum(self) -> list[Any] | None:
         values: list[Any] | None = self._plain().get("enum")
         return values

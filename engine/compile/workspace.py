@@ -9,6 +9,7 @@ from engine.compile.cycles import starts_itself
 from engine.compile.indicator import compile_indicator
 from engine.compile.mapping import compile_inbound, compile_outbound
 from engine.compile.process import compile_process
+from engine.compile.reconcile import compile_reconcile
 from engine.compile.registry import Registry
 from engine.compile.sync import compile_sync
 from engine.compile.testcase import test_faults
@@ -17,7 +18,6 @@ from engine.sdk.connector import Connector
 from engine.sdk.errors import Position, Problem, Problems, SpecError, in_order, nearest, unknown_name
 from engine.spec.load import Document
 from engine.spec.process import ProcessFlow
-from engine.spec.reconcile import ReconcileFlow
 from engine.spec.sync import SyncFlow
 from engine.spec.workspace import Workspace
 
@@ -146,23 +146,13 @@ def _flow(problems: Problems, registry: Registry, document: Document) -> None:
         problems.tried(lambda: compile_process(document, registry, None))
         problems.extend(starts_itself(document, workspace))
         return
-    pairs = _sides(flow)
-    problems.tried(lambda: registry.schema(flow.entity, document.at("entity")))
-    for place, connection, mapping in pairs:
-        if connection is not None:
-            problems.tried(lambda c=connection, p=place: workspace.connection(c, document.at(*p, "connection")))
-        if mapping is not None:
-            problems.tried(lambda m=mapping, p=place: registry.document("mapping", m, document.at(*p, "mapping")))
-
-
-def _sides(flow: ReconcileFlow) -> Iterator[tuple[tuple[Any, ...], str | None, str | None]]:
-    for name, side in flow.all_sides().items():
-        yield (("sides", name) if flow.sides else (name,)), side.connection, side.mapping
+    problems.tried(lambda: compile_reconcile(document, registry, None))
 
 
 def _queues(problems: Problems, document: Document, workspace: Workspace) -> None:
     known = workspace.settings.queues
     asked: list[tuple[tuple[Any, ...], str | None]] = [(("owner",), document.model.owner)]
+    asked += [(("queues", side), queue) for side, queue in getattr(document.model, "queues", {}).items()]
     for key in ("checks", "steps"):
         for number, one in enumerate(getattr(document.model, key, ())):
             asked.append(((key, number, "queue"), one.queue))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from engine.compile.process import compile_process
@@ -10,6 +11,7 @@ from engine.run.pinned import pinned
 from engine.run.process import advance, resume
 from engine.run.session import Connectors, Session
 from engine.sdk.errors import Problem, UsageError
+from engine.sdk.record import Fields
 from engine.state import approvals, audit, corrections, exceptions, processes
 from engine.state.approvals import Approval
 from engine.state.leases import Lease
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 DONE = {"approve": "approved", "reject": "rejected"}
 GIVEN_UP = ("running", "waiting", "paused")
+PAUSABLE = ("running", "waiting", "compensating")
 
 
 def approval_of(tx: Tx, id: str) -> Approval:
@@ -103,15 +106,61 @@ def seen_now(runner: Runner, one: Instance, step: str) -> bytes:
 
 
 def resume_instance(runner: Runner, id: str, person: str, because: str) -> Instance:
-    """Try the open step of an instance again, or go on with taking it back. Raises UsageError X923, X924."""
+    """Try the open step of an instance again, go on with taking it back, or end its pause. Raises UsageError X923, X924."""
     with runner.store.begin("resume process") as tx:
         one = instance_of(tx, id)
-        moved = resume(tx, one, person)
+        moved = processes.unpause(tx, one, person) if one.state == "paused" else resume(tx, one, person)
         if moved is None:
             state = f"{one.state} ({one.waiting})" if one.waiting else one.state
             raise UsageError(Problem("X924", f"there is nothing to resume: {id} is {state}", None,
-                                     "only what waits for a repair, or needs a person, is resumed"))  # fmt: skip
+                                     "only what is paused, waits for a repair, or needs a person is resumed"))  # fmt: skip
         audit.append(tx, person, "processes resume", id, {"because": because})
+    return moved
+
+
+def pause_instance(runner: Runner, id: str, person: str, because: str) -> Instance:
+    """Let an instance do nothing until it is resumed. Raises UsageError X923, X924."""
+    with runner.store.begin("pause process") as tx:
+        one = instance_of(tx, id)
+        if one.state not in PAUSABLE:
+            raise UsageError(Problem("X924", f"there is nothing to pause: {id} is {one.state}", None,
+                                     f"see `crosswalk processes show {id}`"))  # fmt: skip
+        moved = processes.pause(tx, one, person, because)
+        if moved is None:
+            raise UsageError(Problem("X924", f"{id} has moved meanwhile", None, f"see `crosswalk processes show {id}`"))
+        audit.append(tx, person, "processes pause", id, {"because": because})
+    return moved
+
+
+def pause_flow(runner: Runner, flow: str, person: str, because: str) -> list[Instance]:
+    """Pause every instance of a flow that can do something; those that are paused by it."""
+    return _each(runner, flow, PAUSABLE, "processes pause", {"because": because},
+                 lambda tx, one: processes.pause(tx, one, person, because), person)  # fmt: skip
+
+
+def resume_flow(runner: Runner, flow: str, person: str, because: str) -> list[Instance]:
+    """End the pauses of a flow's instances; those that go on."""
+    return _each(runner, flow, ("paused",), "processes resume", {"because": because},
+                 lambda tx, one: processes.unpause(tx, one, person), person)  # fmt: skip
+
+
+def _each(runner: Runner, flow: str, states: tuple[str, ...], what: str, detail: Fields,
+          do: Callable[[Tx, Instance], Instance | None], person: str) -> list[Instance]:  # fmt: skip
+    """Do it with every instance in one of these states, each in its own transaction; one that moved is tried again."""
+    with runner.store.read() as tx:
+        ids = [one.id for state in states for one in processes.listed(tx, flow, state, limit=1_000_000)]
+    moved = []
+    for id in sorted(ids):
+        after = None
+        while after is None:
+            with runner.store.begin(what) as tx:
+                one = instance_of(tx, id)
+                if one.state not in states:
+                    break
+                after = do(tx, one)
+                if after is not None:
+                    audit.append(tx, person, what, id, detail)
+        moved += [after] if after is not None else []
     return moved
 
 

@@ -15,12 +15,14 @@ from engine.sdk.errors import SpecError
 from engine.sdk.event_types import CLOSED, OPENED
 from engine.sdk.record import Fields
 from engine.spec.load import Document
+from engine.spec.process import ProcessFlow
+from engine.spec.reconcile import ReconcileExpect, ReconcileFlow
 from engine.spec.sync import Expect, SyncFlow
 from engine.spec.workspace import Workspace
 from engine.state import alerts, runs
 from engine.state.store import Store, Tx
 
-EXPECTATIONS = ("fresh_within", "errors_below", "delivered_within")
+EXPECTATIONS = ("fresh_within", "errors_below", "delivered_within", "breaks_below", "amount_below")
 NEVER = "never ran"
 
 
@@ -56,9 +58,12 @@ def _moment(text: str) -> datetime | None:
 
 def judge_run(tx: Tx, routes: Routes, document: Document, run: str, counts: Fields, delays: list[float] | None) -> None:
     """Open and close the flow's alerts by what a run that is over did, in the transaction that ends it."""
-    flow: SyncFlow = document.model
-    expect = flow.expect or Expect()
-    verdicts = [_fresh(tx, document.name, expect), _errors(expect, counts), _delivered(expect, delays or [])]
+    flow: SyncFlow | ReconcileFlow | ProcessFlow = document.model
+    if isinstance(flow, ReconcileFlow):
+        verdicts = _reconciled(tx, document.name, flow.expect or ReconcileExpect(), counts)
+    else:
+        expect = getattr(flow, "expect", None) or Expect()
+        verdicts = [_fresh(tx, document.name, expect), _errors(expect, counts), _delivered(expect, delays or [])]
     _settle(tx, routes, document, [one for one in verdicts if one is not None], run)
 
 
@@ -87,7 +92,7 @@ def _expecting(workspace: Workspace) -> Iterable[Document]:
         except SpecError:
             continue
         flow = document.model
-        if isinstance(flow, SyncFlow) and flow.expect is not None and flow.mode != "off":
+        if isinstance(flow, (SyncFlow, ReconcileFlow)) and flow.expect is not None and flow.mode != "off":
             yield document
 
 
@@ -114,7 +119,23 @@ def settle(tx: Tx, routes: Routes, subject: str, verdict: Verdict, bound: Any, r
         emit(tx, routes, [Event((CLOSED if kept else OPENED).type, "alert", f"{subject}:{expectation}", data, run)])
 
 
-def _fresh(tx: Tx, flow: str, expect: Expect) -> Verdict | None:
+def _reconciled(tx: Tx, flow: str, expect: ReconcileExpect, counts: Fields) -> list[Verdict | None]:
+    """Open breaks, without those in flight and accepted ones; not judged by a run that came to no end."""
+    verdicts = [_fresh(tx, flow, expect)]
+    figures = counts.get("breaks")
+    if figures is None:
+        return verdicts
+    if expect.breaks_below is not None:
+        remaining = figures["remaining"]
+        verdicts.append(Verdict("breaks_below", remaining < expect.breaks_below, f"{remaining:,} breaks"))
+    if expect.amount_below is not None:
+        limit, currency = expect.amount_below
+        at_stake = figures["at_stake"].get(currency, Decimal(0))
+        verdicts.append(Verdict("amount_below", at_stake < limit, f"{at_stake:,} {currency}"))
+    return verdicts
+
+
+def _fresh(tx: Tx, flow: str, expect: Expect | ReconcileExpect) -> Verdict | None:
     if expect.fresh_within is None:
         return None
     last = runs.last_finished(tx, flow)

@@ -58,7 +58,7 @@ class Hands:
             return None
         hand = None
         try:
-            if one is None or not one.live or one.state in ("needs_person", "paused"):
+            if one is None or not one.live or one.state in processes.STILL:
                 return None
             self.lease = lease
             try:

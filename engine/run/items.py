@@ -170,6 +170,8 @@ class Counts:
 
     records: dict[str, int] = field(default_factory=lambda: dict.fromkeys(RECORDS, 0))
     targets: dict[str, dict[str, int]] = field(default_factory=dict)
+    breaks: Fields | None = None
+    """Of a reconciliation: what it found."""
 
     @classmethod
     def of(cls, targets: Iterable[str]) -> Counts:
@@ -203,7 +205,13 @@ class Counts:
         for counts in self.targets.values():
             counts["unchanged"] += unchanged
 
+    @property
+    def left_to_people(self) -> int:
+        """Quarantined records, and breaks that remain."""
+        return self.records["quarantined"] + (self.breaks["remaining"] if self.breaks is not None else 0)
+
     def as_json(self) -> dict[str, Any]:
         """The counts of the JSON contract: sums over targets, then records, then each target."""
         sums = {name: sum(target[name] for target in self.targets.values()) for name in COUNTS}
-        return {**self.records, **sums, "targets": self.targets}
+        found = {} if self.breaks is None else {"breaks": self.breaks}
+        return {**self.records, **sums, "targets": self.targets, **found}

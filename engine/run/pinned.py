@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from engine.compile.process import ProcessPlan
+from engine.compile.reconcile import ReconcilePlan
 from engine.compile.registry import Registry
 from engine.compile.sync import SyncPlan, printable
 from engine.sdk.errors import Problem, UsageError
@@ -27,7 +28,7 @@ _TYPES: dict[str, Callable[[str], Any]] = {
 }
 
 
-def sources_of(registry: Registry, plan: SyncPlan | ProcessPlan) -> Fields:
+def sources_of(registry: Registry, plan: SyncPlan | ProcessPlan | ReconcilePlan) -> Fields:
     """Every document that the run asked for, by `kind/name`; tables with the rows that they had."""
     found: Fields = {f"flow/{plan.name}": plan.document.data}
     for (kind, name), document in registry.asked.items():

@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from engine.compile.process import ProcessPlan
+from engine.compile.reconcile import ReconcilePlan
 from engine.compile.sync import SyncPlan, TargetPlan
 from engine.compile.testcase import test_faults
 from engine.run.fixture import Fixture
 from engine.run.instances import Instances
 from engine.run.memory import Sent
-from engine.run.runner import Runner, compile_flow
+from engine.run.runner import Plan, Runner, compile_flow
 from engine.run.session import Options
 from engine.run.stage import Stage, passing_state
 from engine.run.verdict import (
@@ -127,15 +128,16 @@ class Rehearsal:
         told = self._ended(step, run, place)
         told += list(instances.judge()) if instances is not None else []
         told += self._writes(targets, step, before, place) + self._exceptions(store, step, place)
-        told += self._records(store, plan.intake if isinstance(plan, ProcessPlan) else plan, step, place)
+        intake = plan.intake if isinstance(plan, ProcessPlan) else plan if isinstance(plan, SyncPlan) else None
+        told += self._records(store, intake, step, place)
         if not told and step.again == "nothing" and run["state"] in ("succeeded", "partial"):
             told = self._again(runner, name, step, place)
         return told
 
-    def _targets(self, plan: SyncPlan | ProcessPlan, passed: tuple[str, ...] = ()) -> dict[str, list[TargetPlan]]:
+    def _targets(self, plan: Plan, passed: tuple[str, ...] = ()) -> dict[str, list[TargetPlan]]:
         """Name → the targets that have it: those of every step of a process, and of the flows that it calls."""
         found: dict[str, list[TargetPlan]] = {}
-        for one in plan.targets:
+        for one in () if isinstance(plan, ReconcilePlan) else plan.targets:
             found.setdefault(one.name, []).append(one)
         called = [one.name for one in plan.steps if one.kind == "call"] if isinstance(plan, ProcessPlan) else []
         for name in [one for one in called if one not in passed]:
@@ -176,16 +178,18 @@ class Rehearsal:
         if unknown is not None:
             at = self.document.key_at(*place, "expect_writes", unknown)
             raise SpecError(unknown_name("target", unknown, targets, at))
-        told = []
+        told, seen = list[Difference](), set[tuple[str, str | None]]()
         for name, several in targets.items():
             wanted = step.expect_writes.get(name, [])
             places = {(one.connection, one.mapping.model.object) for one in several}
-            sent = [
-                one for connection in sorted({one for one, _ in places})
-                for one in self.stage.connector(connection).sent[before.get(connection, 0) :]
-                if (connection, one.object) in places
-            ]  # fmt: skip
-            told += self._target(name, several, wanted, sent, (*place, "expect_writes", name))
+            if not places <= seen:  # of targets that write one object all writes are looked at together
+                alike = [other for other, them in targets.items()
+                         if any((one.connection, one.mapping.model.object) in places for one in them)]  # fmt: skip
+                pooled = [one for other in alike for one in step.expect_writes.get(other, [])]
+                told += self._target(
+                    name, several, pooled, self._written(places, before), (*place, "expect_writes", name)
+                )
+                seen |= places
             for target in several:
                 objects = (None, target.mapping.model.object)
                 proven = {
@@ -193,6 +197,14 @@ class Rehearsal:
                 }
                 self.coverage.add(target.mapping.name, "outbound", outward_rules(target.mapping.document), proven)
         return told
+
+    def _written(self, places: set[tuple[str, str | None]], before: dict[str, int]) -> list[Sent]:
+        """What was written to these objects of connections in the run."""
+        return [
+            one for connection in sorted({one for one, _ in places})
+            for one in self.stage.connector(connection).sent[before.get(connection, 0) :]
+            if (connection, one.object) in places
+        ]  # fmt: skip
 
     def _target(
         self, name: str, several: list[TargetPlan], wanted: list[Write], found: list[Sent], at: Path
@@ -250,25 +262,25 @@ class Rehearsal:
 
         return each_of(step.expect_exceptions, found, compare, missing, extra)
 
-    def _records(self, store: Store, plan: SyncPlan, step: Step, place: Path) -> list[Difference]:
-        told = []
-        inbound = plan.source.mapping.inbound
-        assert inbound is not None
-        rules = inward_rules(inbound)
+    def _records(self, store: Store, plan: SyncPlan | None, step: Step, place: Path) -> list[Difference]:
+        told: list[Difference] = []
+        inbound = plan.source.mapping.inbound if plan is not None else None
+        rules = inward_rules(inbound) if inbound is not None else {}
         for entity, given in (step.expect_records or {}).items():
             at = (*place, "expect_records", entity)
             self.fixture.registry.schema(entity, self.document.key_at(*at))
             wanted = [self.fixture.renamed(entity, one) for one in given]
             with store.read() as tx:
                 found = [decode_json(one.data) for one in canonical.scan(tx, entity) if not one.deleted]
-            places = Places(self.document.at, rules if entity == plan.schema.entity else {})
+            own = plan is not None and entity == plan.schema.entity
+            places = Places(self.document.at, rules if own else {})
             told += each_of(
                 wanted, found,
                 lambda one, other, w=wanted, f=found, a=at, p=places: subset(w[one], f[other], p, (*a, one)),  # type: ignore[misc]
                 lambda one, w=wanted, a=at, e=entity: Difference(e, shown(w[one]), NOTHING, self.document.at(*a, one)),  # type: ignore[misc]
                 lambda other, f=found, a=at, e=entity: Difference(e, NOTHING, shown(f[other]), self.document.at(*a)),  # type: ignore[misc]
             )  # fmt: skip
-            if entity == plan.schema.entity:
+            if own and plan is not None:
                 self.coverage.add(plan.source.mapping.name, "inbound", rules, {name for one in wanted for name in one})
         return told
 

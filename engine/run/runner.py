@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from engine.compile.process import ProcessPlan, compile_process
+from engine.compile.reconcile import ReconcilePlan, compile_reconcile
 from engine.compile.registry import Registry
 from engine.compile.sync import Describe, SyncPlan, compile_sync
 from engine.run.expectations import judge_run
@@ -22,6 +23,7 @@ from engine.run.meanwhile import meanwhile
 from engine.run.pinned import PINNED, sources_of
 from engine.run.plan import planned_calls
 from engine.run.process import run_process
+from engine.run.reconcile import run_reconcile
 from engine.run.replay import run_replay
 from engine.run.session import Connectors, Options, Session
 from engine.run.sync import run_sync
@@ -29,6 +31,7 @@ from engine.sdk.errors import ConnectorError, CrosswalkError, Problem, SpecError
 from engine.sdk.record import Fields, decode_json, encode_json
 from engine.spec.load import Document
 from engine.spec.process import ProcessFlow
+from engine.spec.reconcile import ReconcileFlow
 from engine.spec.sync import SyncFlow
 from engine.spec.workspace import Workspace
 from engine.state import alerts, canonical, corrections, exceptions, leases, runs, ticks
@@ -50,6 +53,8 @@ class Result:
     logic: str
     calls: dict[str, int] = field(default_factory=dict)
     """Of a plan: target → calls to its system."""
+    instances: list[Fields] | None = None
+    """Of the plan of a process flow: what each instance would do."""
     alerts: list[Fields] = field(default_factory=list)
     """Expectations of the flow that are missed now."""
     passing: bool = False
@@ -72,19 +77,15 @@ class Runner:
             return [decode_json(stored.data) for stored in canonical.scan(tx, entity) if not stored.deleted]
 
     def flow(self, name: str) -> Document:
-        """A sync or process flow, checked in full before anything is opened. Raises SpecError, UsageError."""
+        """A flow, checked in full before anything is opened. Raises SpecError."""
         document = self.workspace.document("flow", name)
-        if not isinstance(document.model, (SyncFlow, ProcessFlow)):
-            kind = document.data.get("kind")
-            raise UsageError(Problem("X910", f"{name!r} is a {kind} flow, and running those is not there yet",
-                                     document.at("kind"), "it is validated in full; sync and process flows run"))  # fmt: skip
         compile_flow(document, self.registry(), None)
         return document
 
     def run(self, name: str, options: Options) -> Result:
         """Run one flow; every end is a Result. Documents that are wrong raise SpecError before a run exists."""
         document = self.flow(name)
-        flow: SyncFlow | ProcessFlow = document.model
+        flow: SyncFlow | ProcessFlow | ReconcileFlow = document.model
         with self.store.begin("lease") as tx:
             lease = leases.claim(tx, f"flow:{name}")
             if lease is None or flow.mode == "off":
@@ -102,7 +103,7 @@ class Runner:
             if lease is not None:
                 self._release(lease)
             return self._result(run, Counts.of(()), None)
-        options.plan = options.plan or flow.mode == "shadow"
+        options.plan = options.plan or (flow.mode == "shadow" and not isinstance(flow, ReconcileFlow))
         try:
             with self._renewed(lease, run):
                 return self._execute(document, run, options, lease)
@@ -126,16 +127,20 @@ class Runner:
         try:
             plan = compile_flow(document, session.registry, connectors.describe)
             self._pin(run, plan, session.registry)
-            session.plan = plan.intake if isinstance(plan, ProcessPlan) else plan
+            session.document = document
+            if not isinstance(plan, ReconcilePlan):
+                session.plan = plan.intake if isinstance(plan, ProcessPlan) else plan
             if options.only is not None and options.moved is not None and plan.logic.hex() not in options.moved:
                 raise UsageError(Problem("X904", "the flow or what it uses was changed since the plan", document.at(),
                                          "plan again"))  # fmt: skip
             with _quiet_collector():
-                if isinstance(plan, ProcessPlan):
+                if isinstance(plan, ReconcilePlan):
+                    run_reconcile(session, plan)
+                elif isinstance(plan, ProcessPlan):
                     run_process(self, session, plan)
                 else:
                     run_replay(session, plan) if options.chosen else run_sync(session, plan)
-            state = "partial" if session.counts.as_json()["quarantined"] else "succeeded"
+            state = "partial" if session.counts.left_to_people else "succeeded"
             if self.cancelled.is_set():
                 state, error = "cancelled", STOPPED
         except Held as stop:
@@ -154,7 +159,7 @@ class Runner:
         self._finish(session, run, state, stopped, error)
         return replace(self._result(run, session.counts, session), passing=passing)
 
-    def _pin(self, run: str, plan: SyncPlan | ProcessPlan, registry: Registry) -> None:
+    def _pin(self, run: str, plan: Plan, registry: Registry) -> None:
         sources = sources_of(registry, plan)
         with self.store.begin("pin") as tx:
             runs.pin(tx, run, plan.logic, encode_json({**plan.documents, PINNED: sources}))
@@ -172,8 +177,8 @@ class Runner:
             if held is not None:
                 runs.note_hold(tx, run, held.guard, held.part, held.whole)
             options = session.options
-            if session.plan is not None and not (options.plan or options.replay or options.records):
-                judge_run(tx, session.routes, session.plan.document, run, session.counts.as_json(), session.delays)
+            if session.document is not None and not (options.plan or options.replay or options.records):
+                judge_run(tx, session.routes, session.document, run, session.counts.as_json(), session.delays)
             if state in ("succeeded", "partial") and not session.options.plan:
                 for name, position in session.positions.items():
                     runs.set_fact(tx, name, position)
@@ -202,7 +207,7 @@ class Runner:
                 target, _, rest = place.partition("/")
                 moved.append({"target": target, "key": rest.split("/")[0], "operation": "gone"})
         logic = session.plan.logic.hex() if session.plan else ""
-        return Result(told, session.changes, moved, logic, planned_calls(session), missed)
+        return Result(told, session.changes, moved, logic, planned_calls(session), session.instances, missed)
 
     def _renewed(self, lease: leases.Lease, run: str) -> AbstractContextManager[None]:
         """Hold on to the lease while the run goes on, and hear whether somebody wants it to stop."""
@@ -221,10 +226,17 @@ class Runner:
         return meanwhile("lease", LISTEN, renew)
 
 
-def compile_flow(document: Document, registry: Registry, describe: Describe | None) -> SyncPlan | ProcessPlan:
+Plan = SyncPlan | ProcessPlan | ReconcilePlan
+COMPILERS: dict[type, Callable[[Document, Registry, Describe | None], Plan]] = {
+    SyncFlow: compile_sync,
+    ProcessFlow: compile_process,
+    ReconcileFlow: compile_reconcile,
+}
+
+
+def compile_flow(document: Document, registry: Registry, describe: Describe | None) -> Plan:
     """A flow bound for a run, by its kind."""
-    make = compile_process if isinstance(document.model, ProcessFlow) else compile_sync
-    return make(document, registry, describe)
+    return COMPILERS[type(document.model)](document, registry, describe)
 
 
 class _Quiet:

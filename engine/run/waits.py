@@ -7,7 +7,7 @@ from engine.run.hand import Ended, Fails, Hand, Outcome, Waits
 from engine.sdk.errors import Problem
 from engine.sdk.event_types import fits, plain_type
 from engine.sdk.record import JSON
-from engine.state import processes
+from engine.state import waits
 from engine.state.store import instant, moment_of
 
 
@@ -30,7 +30,7 @@ def wait(hand: Hand, step: StepPlan) -> Outcome:
                 "R635", f"{step.name}: {text} names no record", step.at, "complete the record: it goes on by itself"
             )
             return Waits("repair", "names no record", problem=problem, reads=tuple(session.env.followed))
-        heard = processes.heard(session.tx, hand.one.flow, awaited, subject, hand.one.started_at, fits)
+        heard = waits.heard(session.tx, hand.one.flow, awaited, subject, hand.one.started_at, fits)
         now = session.tx.now()
     if heard is not None:
         event, at, type, data = heard

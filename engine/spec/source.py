@@ -49,6 +49,15 @@ class Positions:
         """The place of the key at a path, else of its value or the nearest parent."""
         return self.keys.get(tuple(path)) or self.at(*path)
 
+    def below(self, name: str, place: Path) -> Positions:
+        """The same, with what stands at a place also found under that name."""
+        here = len(place)
+        moved = [
+            {(name, *path[here:]): at for path, at in known.items() if path[:here] == place}
+            for known in (self.values, self.keys)
+        ]
+        return Positions(self.file, {**self.values, **moved[0]}, {**self.keys, **moved[1]})
+
 
 class _Composer(yaml.composer.Composer):
     """The composer with our limits on nesting, so that deep input cannot exhaust the stack."""

@@ -32,7 +32,7 @@ class Reading(NamedTuple):
 def rows(tx: Tx, over: str) -> Iterator[Fields]:
     """Rows that are no records, as expressions see them. hours, seconds: exact decimals."""
     return {"exceptions": _exceptions, "runs": _runs, "links": _links, "processes": _processes, "deliveries": _deliveries,
-            "units": _units, "audit": _audit}[over](tx)  # fmt: skip
+            "units": _units, "audit": _audit, "breaks": _breaks}[over](tx)  # fmt: skip
 
 
 def _span(begin: str | None, end: str | None, unit: int) -> Decimal | None:
@@ -78,6 +78,18 @@ def _deliveries(tx: Tx) -> Iterator[Fields]:
     for row in tx.stream(f"SELECT {', '.join(_DELIVERIES)} FROM operations ORDER BY created_at, op_key"):
         told: Fields = dict(zip(_DELIVERIES, row, strict=True))
         yield {**told, "seconds": _span(told["created_at"], told["updated_at"], 1)}
+
+
+def _breaks(tx: Tx) -> Iterator[Fields]:
+    names = ("id", "flow", "entity", "key", "class", "cause", "side", "state", "canonical_id", "label", "queue", "owner",
+             "first_seen", "last_seen", "closed_at", "closed_how", "runs")  # fmt: skip
+    now = tx.now()
+    for *row, amount, currency in tx.stream(
+        f"SELECT {', '.join(names)}, amount, currency FROM breaks ORDER BY first_seen, id"
+    ):
+        told: Fields = dict(zip(names, row, strict=True))
+        money = None if amount is None else {"amount": Decimal(amount), "currency": currency}
+        yield {**told, "money": money, "hours": _span(told["first_seen"], told["closed_at"] or now, 3600)}
 
 
 def _units(tx: Tx) -> Iterator[Fields]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from engine.sdk.record import JSON, Fields, decode_json, encode_json
@@ -12,11 +12,11 @@ from engine.state.store import Tx, new_id
 LIVE = ("running", "waiting", "compensating", "needs_person", "paused")
 ENDED = ("done", "compensated", "cancelled", "expired")
 STATES = (*LIVE, *ENDED)
+STILL = ("needs_person", "paused")
+"""Live states in which nothing happens by itself."""
 ENGINE = "crosswalk"
 """Who does what nobody asked for."""
 LANE = "interactive"
-Fits = Callable[[str, str], bool]
-"""Whether an event's type is one that a pattern asks for."""
 
 
 class Instance(NamedTuple):
@@ -52,9 +52,17 @@ class Instance(NamedTuple):
         """Whether it is not over."""
         return self.state in LIVE
 
+    @property
+    def beneath(self) -> str:
+        """What a paused instance is again when the pause ends."""
+        if self.state != "paused":
+            return self.state
+        return "waiting" if self.waiting is not None else "compensating" if self.ending is not None else "running"
+
 
 _COLUMNS = ", ".join(Instance._fields)
 _JSON = ("context", "detail")
+_STANDS = ("waiting", "detail", "until", "queue", "exception")
 
 
 def _instance(row: Sequence[Any]) -> Instance:
@@ -160,7 +168,7 @@ def move(tx: Tx, one: Instance, what: str, *, person: str = ENGINE, label: str |
     if moved != 1:
         return None
     _note(tx, one.id, after.version, now, person, after.state, after.waiting, label, what, told)
-    if after.state in ENDED or after.state == "needs_person":
+    if after.state in (*ENDED, *STILL):
         tx.run("DELETE FROM units WHERE kind = 'process' AND key = ? AND state = 'ready'", (one.id,))
     elif after.until is not None:
         units.put(tx, "process", one.id, lane=LANE, due=after.until)
@@ -183,6 +191,21 @@ def take(tx: Tx, id: str, advance: str) -> Instance | None:
     """
     tx.run("UPDATE processes SET advance = ?, nudged = 0, attempts = attempts + 1 WHERE id = ?", (advance, id))
     return get(tx, id)
+
+
+def pause(tx: Tx, one: Instance, person: str, because: str) -> Instance | None:
+    """It does nothing more until the pause ends, and what it waits for is kept; None where somebody else was faster."""
+    kept = {name: getattr(one, name) for name in _STANDS}
+    return move(tx, one, f"paused: {because}", person=person, state="paused", **kept)
+
+
+def unpause(tx: Tx, one: Instance, person: str) -> Instance | None:
+    """It is what it was, and looked at at once: what came due or came in meanwhile acts now."""
+    kept = {name: getattr(one, name) for name in _STANDS}
+    moved = move(tx, one, "the pause is over", person=person, state=one.beneath, **kept)
+    if moved is not None:
+        wake(tx, [one.id])
+    return moved
 
 
 def let_go(tx: Tx, id: str, advance: str) -> None:
@@ -237,7 +260,9 @@ def timeline(tx: Tx, id: str) -> list[Moment]:
 def askers(tx: Tx, id: str) -> set[str]:
     """People who made an instance what it is: who began it, resumed it, or corrected its record."""
     rows = tx.rows(
-        "SELECT DISTINCT person FROM process_history WHERE instance = ? AND what NOT LIKE 'approval %'", (id,)
+        "SELECT DISTINCT person FROM process_history WHERE instance = ? AND what NOT LIKE 'approval %' "
+        "AND what NOT LIKE 'paused: %' AND what <> 'the pause is over'",
+        (id,),
     )
     return {str(row[0]) for row in rows} - {ENGINE}
 
@@ -302,42 +327,6 @@ def end_step(tx: Tx, id: str, number: int, state: str) -> None:
         "UPDATE process_steps SET state = ?, ended_at = ? WHERE instance = ? AND number = ?",
         (state, tx.now(), id, number),
     )
-
-
-# ---------------------------------------------------------------------- events
-def hear(tx: Tx, flow: str, type: str, subject: str, event: str, data: JSON, fits: Fits) -> list[str]:
-    """Keep an event for the `wait` steps of a flow, and wake the instances that wait for its type; their ids."""
-    tx.run(
-        "INSERT INTO process_events (flow, type, subject, event, at, data) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        (flow, type, subject, event, tx.now(), encode_json(data)),
-    )
-    rows = tx.rows(
-        "SELECT id, detail FROM processes WHERE flow = ? AND state = 'waiting' AND waiting = 'event'", (flow,)
-    )
-    found = []
-    for id, detail in rows:
-        told = decode_json(bytes(detail)) if detail else {}
-        if told.get("for") == subject and fits(str(told.get("event")), type):
-            found.append(str(id))
-    wake(tx, found)
-    return found
-
-
-def heard(tx: Tx, flow: str, pattern: str, subject: str, since: str, fits: Fits) -> tuple[str, str, str, Any] | None:
-    """The first event about a record since then whose type is asked for: (event id, at, type, data)."""
-    rows = tx.rows(
-        "SELECT type, event, at FROM process_events WHERE flow = ? AND subject = ? AND at >= ? ORDER BY at, event",
-        (flow, subject, since),
-    )
-    found = next(((str(type), str(event), str(at)) for type, event, at in rows if fits(pattern, str(type))), None)
-    if found is None:
-        return None
-    type, event, at = found
-    row = tx.one(
-        "SELECT data FROM process_events WHERE flow = ? AND type = ? AND subject = ? AND event = ?",
-        (flow, type, subject, event),
-    )
-    return (event, at, type, decode_json(bytes(row[0]))) if row else None
 
 
 def operations_of(tx: Tx, id: str) -> list[tuple[str, ...]]:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from sqlalchemy import Column, Index, Integer, LargeBinary, String, Text, text
 
-from engine.state import tables_exceptions, tables_inbox, tables_process, tables_runs
+from engine.state import tables_exceptions, tables_inbox, tables_process, tables_reconcile, tables_runs
 from engine.state.columns import Id, Instant, Name, Native, Serial, metadata
 from engine.state.columns import table as _table
 
-__all__ = ["metadata", "tables_exceptions", "tables_inbox", "tables_process", "tables_runs"]
+__all__ = ["metadata", "tables_exceptions", "tables_inbox", "tables_process", "tables_reconcile", "tables_runs"]
 
 links = _table(
     "links",

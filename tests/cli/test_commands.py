@@ -115,15 +115,6 @@ def test_held_runs_resume_with_approval(world: World) -> None:
     assert code == 3 and run["runs"][0]["state"] == "partial"
 
 
-def test_flows_that_are_not_there_yet_say_so(world: World) -> None:
-    (world.folder / "flows/compare.yaml").write_text(
-        "flow: compare\nkind: reconcile\nentity: person\nleft: { connection: src, mapping: src/people }\nright: { connection: dw, mapping: dw/people }\n"
-    )
-    assert call(world.folder, "validate")[0] == 0
-    code, _, err = call(world.folder, "run", "compare")
-    assert code == 2 and "X910" in err and "not there yet" in err
-
-
 def test_init_new_validate_and_tests(tmp_path: Path) -> None:
     assert call(tmp_path, "init", "w")[0] == 0
     folder = tmp_path / "w"

@@ -224,13 +224,6 @@ def link_is_taken(place: Place) -> str:
     return place.command("links", "add", "person", "people", "src:1", "0" * 32)
 
 
-@case("X910")
-def not_there_yet(place: Place) -> str:
-    Line(place, "name: name", files={"flows/compare.yaml": "flow: compare\nkind: reconcile\nentity: person\n"
-         "left: { connection: src, mapping: src/people }\nright: { connection: dw, mapping: dw/people }\n"})  # fmt: skip
-    return place.command("run", "compare")
-
-
 @case("X911")
 def there_already(place: Place) -> str:
     place.write(EMPTY)

@@ -13,6 +13,8 @@ BASE = {
     "mappings/files/good.yaml": "mapping: files/good\nobject: a\nentity: good\nfields: { name: a }\n",
 }  # fmt: skip
 FLOW = "flow: f\nkind: sync\nentity: good\nsource: { connection: files, mapping: files/good }\ntargets: []\n"
+COMPARE = ("flow: f\nkind: reconcile\nentity: good\nleft: { connection: files, mapping: files/good }\n"
+           "right: { connection: canonical }\n")  # fmt: skip
 MAPPING = "mapping: files/m\nobject: a\nentity: good\n"
 WRONG: dict[str, dict[str, str]] = {
     "E101": {"flows/f.yaml": FLOW.replace("files/good", "files/goood")},
@@ -57,6 +59,13 @@ WRONG: dict[str, dict[str, str]] = {
              "flows/g.yaml": FLOW.replace("flow: f", "flow: g") + "trigger: [{ webhook: { connection: second, path: a/b } }]\n"},
     "E363": {"crosswalk.yaml": BASE["crosswalk.yaml"] + "events: [{ to: files, types: [good.*] }]\n"},
     "E365": {"schemas/s.yaml": SCHEMA + "x-correlates: [name]\nproperties: { name: { type: string } }\n"},
+    "E390": {"flows/f.yaml": COMPARE + "ignore: [name]\n"},
+    "E391": {"flows/f.yaml": COMPARE + "compare: { nmae: { text: casefold } }\n"},
+    "E392": {"flows/f.yaml": COMPARE + "compare: { name: { tolerance: 0.01 } }\n"},
+    "E393": {"flows/f.yaml": COMPARE.replace("files/good }", "files/good, group: [status], sum: [hours] }") + "key: [name]\n"},
+    "E394": {"flows/f.yaml": COMPARE + "window: { field: hours, last: 35d }\n"},
+    "E395": {"flows/f.yaml": COMPARE + "totals: [{ sum: name }]\n"},
+    "E396": {"flows/f.yaml": COMPARE + "heal: { mismatch: { flow: f } }\n"},
     "E357": {"mappings/files/m.yaml": MAPPING + "onto: { from: b, ref: good }\nfields: { name: a }\n",
              "flows/f.yaml": FLOW.replace("targets: []", "targets: [{ connection: files, mapping: files/m }]")},
     "E356": {"schemas/s.yaml": SCHEMA + "properties: { name: { type: string, x-owner: crm } }\n",

@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from engine.run.decisions import pause_flow, pause_instance, resume_flow, resume_instance
+from engine.run.process import advance
 from engine.run.relay import relay
+from engine.run.runner import Runner
 from engine.sdk.errors import UsageError
+from engine.state import ticks
 from engine.state.store import Store
 from tests.conftest import Make
 from tests.run.process_world import STEPS, World, files
@@ -371,6 +375,87 @@ def test_a_called_flow_brings_the_record_to_its_end_first(world: New) -> None:
     deals.run("deals")
     assert deals.one.state == "done" and deals.one.context["clients"]["state"] == "succeeded"
     assert deals.made("erp", "customers") == ["Acme Ltd"]
+
+
+PAUSES = {
+    "an event": ("  - wait: staffed\n    event: deal.staffed\n    timeout: 30d\n", lambda deals: deals.tell("deal.staffed.v1", deals.one.canonical_id), "done"),
+    "a decision": (APPROVE, lambda deals: deals.decide("approve", "ann"), "done"),
+    "a timeout": ("  - wait: staffed\n    event: deal.staffed\n    timeout: 30d\n", lambda deals: deals.late(), "compensated"),
+    "nothing": (APPROVE, lambda deals: None, "waiting"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", PAUSES)
+@pytest.mark.parametrize("all", [True, False])
+def test_what_happens_while_an_instance_is_paused_acts_when_it_is_resumed(world: New, how: str, all: bool) -> None:
+    steps, happens, end = PAUSES[how]
+    deals = world(steps)
+    deals.run()
+    runner, before = Runner(deals, deals.state), deals.one
+    pause_flow(runner, "deals", "ann", "talks") if all else pause_instance(runner, before.id, "ann", "talks")
+    assert (deals.one.state, deals.one.waiting, deals.one.queue) == ("paused", before.waiting, before.queue)
+    assert advance(runner, before.id) is None
+    happens(deals)
+    deals.run()
+    assert advance(runner, before.id) is None and deals.one.state == "paused"
+    with deals.state.read() as tx:
+        assert tx.rows("SELECT 1 FROM units WHERE kind = 'process' AND state = 'ready' AND due > ?", (tx.now(),)) == []
+    resume_flow(runner, "deals", "bob", "") if all else resume_instance(runner, before.id, "bob", "")
+    deals.run()
+    assert deals.one.state == end
+    assert [one for one in deals.story() if "pause" in one] == [": paused: talks", ": the pause is over"]
+    with deals.state.read() as tx:
+        said = tx.rows("SELECT actor, action, subject FROM audit WHERE action LIKE 'processes %' ORDER BY seq")
+    assert said == [("ann", "processes pause", before.id), ("bob", "processes resume", before.id)]
+
+
+def test_who_paused_an_instance_may_decide(world: New) -> None:
+    deals = world(APPROVE)
+    deals.run(actor="bob")
+    runner = Runner(deals, deals.state)
+    pause_instance(runner, deals.one.id, "ann", "talks")
+    resume_instance(runner, deals.one.id, "ann", "")
+    deals.decide("approve", "ann")
+    deals.run()
+    assert deals.one.state == "done"
+
+
+def test_taking_back_rests_too(world: New) -> None:
+    deals = world(STEPS + APPROVE)
+    deals.run()
+    runner = Runner(deals, deals.state)
+    deals.cancel("ann")
+    pause_instance(runner, deals.one.id, "ann", "wait")
+    deals.run()
+    assert deals.row("psa", "projects")["state"] == "open"
+    resume_instance(runner, deals.one.id, "ann", "")
+    assert deals.one.state == "compensating"
+    deals.run()
+    assert deals.one.state == "cancelled" and deals.row("psa", "projects")["state"] == "cancelled"
+    with pytest.raises(UsageError, match="X924"):
+        pause_instance(runner, deals.one.id, "ann", "again")
+
+
+@pytest.mark.parametrize("how", ["paused", "off", "shadow"])
+def test_nothing_moves_by_itself_while_the_flow_rests(world: New, how: str) -> None:
+    deals = world(APPROVE, **({"mode": how} if how != "paused" else {}))
+    if how != "paused":
+        (deals.folder / "flows/deals.yaml").write_text(files(APPROVE)["flows/deals.yaml"])
+    deals.run()
+    deals.decide("approve", "ann")
+    if how == "paused":
+        with deals.state.begin("test") as tx:
+            ticks.pause(tx, "deals", "ann", "talks")
+        found = Runner(deals, deals.state)
+    else:
+        (deals.folder / "flows/deals.yaml").write_text(files(APPROVE, mode=how)["flows/deals.yaml"])
+        found = Runner(World(deals.folder, deals.state), deals.state)
+    assert advance(found, deals.one.id) is None and deals.one.state == "waiting"
+    if how == "paused":
+        with deals.state.begin("test") as tx:
+            ticks.resume(tx, "deals")
+        advance(found, deals.one.id)
+        assert deals.one.state == "done"
 
 
 def test_a_late_instance_raises_an_alert_until_it_is_over(world: New) -> None:

@@ -49,17 +49,26 @@ def test_the_guide_works_as_written(make: Make) -> None:
 
     told("bob", "run", "clients")
     known: dict[str, str] = {}
+    paused = False
     for command in commands:
-        if command.startswith("crosswalk processes show"):  # from here on: an instance that waits
+        if re.search(r" p-\d{8}-", command) and "p" not in known:  # from here on: an instance that waits
             known["p"] = _waiting(told, folder)
         words = [word.strip('"') for word in re.findall(r'"[^"]*"|\S+', command)][1:]
         words = [known[word[0]] if re.match(r"[vp]-\d{8}-", word) else word for word in words]
         person = "ann" if words[0] == "approvals" else "bob"
-        if words[:2] == ["processes", "resume"]:
+        if words[:2] == ["processes", "resume"] and not paused:
             code, _, err = forks().run(folder, words, 60, LOGNAME="bob")
             assert code == 2 and "X924" in err, "what waits for an approval is not resumed"
             continue
-        found = told(person, *words)
+        if words[:2] == ["plan", "deals"]:
+            out = forks().run(folder, words, 60)[1]
+            assert "Mill is worth 300000" in out and "+ psa" in out and "customer: erp created" in out
+            continue
+        found, paused = told(person, *words), words[:2] == ["processes", "pause"]
+        if words[:2] == ["processes", "pause"]:
+            one = found["process"] if "process" in found else found["processes"][0]
+            assert (one["state"], one["waiting"]) == ("paused", "approval")
+            assert told("bob", "run", "deals")["runs"][0]["processes"] == {}, "it does no step"
         if words[:2] == ["approvals", "list"]:
             (asked,) = found["approvals"]
             assert asked["message"] == "Mill is worth 300000"
@@ -87,3 +96,19 @@ def _waiting(told: Any, folder: Path) -> str:
     (one,) = told("bob", "processes", "list", "--state", "waiting")["processes"]
     assert (one["step"], one["waiting"], one["message"]) == ("large", "approval", "Bridge is worth 999999")
     return str(one["id"])
+
+
+def test_a_flow_in_the_shadow_tells_with_each_run_what_it_would_do(make: Make) -> None:
+    folder = make(files(mode="shadow"))
+    (folder / "data").mkdir()
+    for name, rows in ROWS.items():
+        (folder / f"data/{name}.ndjson").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = folder / "crosswalk.yaml"
+    settings.write_text(settings.read_text().replace("path: data }", "path: data, format: ndjson }"))
+    out = json.loads(forks().run(folder, ["run", "clients", "deals", "--json"], 60)[1])
+    shown = json.loads(forks().run(folder, ["runs", "show", out["runs"][1]["run"], "--json"], 60)[1])["run"]
+    assert [one["state"] for one in shown["instances"]] == ["done", "done"], shown
+    assert shown["processes"] == {"done": 2}
+    text = forks().run(folder, ["runs", "show", out["runs"][1]["run"]], 60)[1]
+    assert "a new instance for" in text and "complete: holds" in text
+    assert json.loads(forks().run(folder, ["processes", "list", "--all", "--json"], 60)[1]) == {"processes": []}

@@ -17,7 +17,7 @@ from engine.compile.casts import CastFault, minor_units, scaled
 from engine.compile.expression import assign, plain_path
 from engine.compile.functions import FunctionFault
 from engine.compile.ownership import Ownership
-from engine.compile.rules import MISSING, Generated, both, build, key_text, same_values
+from engine.compile.rules import MISSING, Generated, both, build, key_text, same_values, with_part
 from engine.sdk.connector import ObjectInfo
 from engine.sdk.errors import Problem
 from engine.sdk.record import decode_json, same
@@ -207,7 +207,7 @@ class Outbound(Body):
     def steps(self, rule: FieldRule, index: int, place: Place, cur: str, value: str) -> list[str]:
         steps: list[str] = []
         if rule.ref is not None:
-            steps += self.to_link(rule, index, cur, value)
+            steps += self.to_link(rule, index, place, cur, value)
         if rule.lookup is not None:
             table, found = self.table(rule, place), self.writer.name("m")
             steps.append(f"{found}, why = {table}.back({value}, M)")
@@ -227,11 +227,16 @@ class Outbound(Body):
         ]
         return steps
 
-    def to_link(self, rule: FieldRule, index: int, cur: str, value: str) -> list[str]:
+    def to_link(self, rule: FieldRule, index: int, place: Place, cur: str, value: str) -> list[str]:
         slot, found = self.slot(rule, cur), self.writer.name("c")
         entities = " or ".join(rule.ref.entities) if rule.ref else ""
         kind = {"wait": "wait", "later": "later"}.get(str(rule.on_missing), "reference")
-        lines = [f"{found} = links[{slot}][{value}]"]
+        asked = value
+        if rule.ref is not None and rule.ref.part:
+            self.namespace["with_part"] = with_part
+            part = self.inline(rule.ref.part, (*place, "ref", "part"), "rec")
+            asked = f"with_part({value}, {part})"
+        lines = [f"{found} = links[{slot}][{asked}]"]
         if rule.on_missing == "clear":
             path = rule.to or rule.from_
             empty = "M" if isinstance(path, str) and in_list(path) else "None"
@@ -304,7 +309,7 @@ class Outbound(Body):
     def forward(self, rule: FieldRule, index: int, place: Place, value: str) -> list[str]:
         steps = [f"{value} = {call}({value})" for call in self.transforms(rule, place)]
         if rule.ref is not None:
-            steps += self.to_link(rule, index, "rec", value)
+            steps += self.to_link(rule, index, place, "rec", value)
         if rule.values is not None:
             table, found = self.constant(same_values(rule.values.items()), "values"), self.writer.name("m")
             steps.append(f"{found} = {table}.get(({value}.__class__, {value}), M)")

@@ -44,13 +44,22 @@ class RuleInfo:
 
 @dataclass(frozen=True, slots=True)
 class RefSlot:
-    """One kind of reference in a mapping: which entities, through which object's links, which part."""
+    """One kind of reference in a mapping: which entities, through which object's links. part: the expression for it;
+    who asks then says it behind the id (`with_part`)."""
 
     entities: tuple[str, ...]
     object: str | None
     part: str
     path: str | None
     """The plain top-level name that it is read from, for prefetching; None where it must be asked one by one."""
+
+
+BETWEEN = "\x1f"
+
+
+def with_part(id: JSON, part: JSON) -> JSON:
+    """What a link slot is asked for the record of a part of another record; the part may be unknown."""
+    return f"{id}{BETWEEN}{part}" if part.__class__ is str else f"{id}{BETWEEN}"
 
 
 class LinkSlot(dict[str, "str | None"]):

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engine.compile.mapping import Direction
-from engine.compile.rules import LinkSlot
+from engine.compile.rules import LinkSlot, key_text
 from engine.compile.sync import SyncPlan, TargetPlan
 from engine.run.echo import as_meant, followed, place_of, readback, shown_by
 from engine.run.items import EVERY, Delivery, Item, Trouble
 from engine.run.session import Session
 from engine.run.shared import EMPTY, MISSING, Side, element_key, three_way
 from engine.sdk.errors import Problem
-from engine.sdk.record import Fields, Record, same
+from engine.sdk.record import JSON, Fields, Record, same
 from engine.state import images, ledger
 from engine.state.images import Image
 
@@ -41,7 +41,8 @@ def adopt(session: Session, plan: SyncPlan, target: TargetPlan, pairs: list[Pair
         session.store.crashpoint("before find")
         hits = connector.find(target.info.name, criteria)
         session.store.crashpoint("after find")
-        for (item, delivery), found in zip(asked, hits, strict=True):
+        for (item, delivery), hit in zip(asked, hits, strict=True):
+            found = [record for record in hit if _same_part(target, delivery, record)]
             if len(found) > 1:
                 keys = ", ".join(record.key for record in found[:5])
                 problem = Problem("E413", f"{item.key}: several records of {target.name} match it: {keys}", target.at,
@@ -147,6 +148,21 @@ def _ours_wins(policy: str, target: TargetPlan, item: Item, record: Record) -> b
     if policy == "latest":
         return bool(record.modified and item.record.modified and record.modified < item.record.modified)
     return False
+
+
+def _same_part(target: TargetPlan, delivery: Delivery, record: Record) -> bool:
+    """With `per`: whether a record that was found is that of the part at hand, not of another one."""
+    for rule in (target.mapping.model.per or {}).values():
+        path = rule.to or rule.from_
+        if isinstance(path, str) and key_text(_held(delivery.record, path)) != key_text(_held(record.value, path)):
+            return False
+    return True
+
+
+def _held(record: JSON, path: str) -> JSON:
+    for name in path.split("."):
+        record = record.get(name) if isinstance(record, dict) else None
+    return record
 
 
 def criterion(target: TargetPlan, rule: tuple[str, ...], delivery: Delivery) -> Fields | None:

@@ -29,7 +29,7 @@ def find(hand: Hand, step: StepPlan) -> Outcome:
         session.store.crashpoint("before find")
         found = connector.find(plan.object, [criteria], plan.inbound.reads)[0]
         session.store.crashpoint("after find")
-        if len(found) > 1:
+        if len(found) > 1 and not _parts_of_one(session, plan, found):
             keys = ", ".join(record.key for record in found[:5])
             problem = Problem("R633", f"{step.name}: {plan.connection} has several {plan.object} like it: {keys}", step.at,
                               "merge them there, or search by a field that tells them apart")  # fmt: skip
@@ -37,6 +37,14 @@ def find(hand: Hand, step: StepPlan) -> Outcome:
         if not found:
             return Ended(None, "found none")
         return Ended(_canonical(session, plan, found[0]), f"found {found[0].key}")
+
+
+def _parts_of_one(session: Session, plan: FindPlan, found: list[Record]) -> bool:
+    """Whether all that was found stands for one record of ours, such as its customer for each of several entities."""
+    keys = [record.key for record in found]
+    known = links.by_native(session.tx, plan.connection, plan.inbound.model.entity, keys, plan.object)
+    owners = [{link.canonical_id for link in known.get(key, ()) if link.state == "live"} for key in keys]
+    return all(owners) and len(set.union(*owners)) == 1
 
 
 def _there(session: Session, plan: FindPlan, wanted: Fields) -> Fields:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from engine.compile.environment import StaticEnv
 from engine.compile.registry import Registry
-from engine.compile.rules import LinkSlot, RefSlot
+from engine.compile.rules import BETWEEN, LinkSlot, RefSlot
 from engine.sdk.errors import Problem, Problems, SpecError, nearest
 from engine.sdk.record import JSON, Fields
 from engine.spec.faults import problems_of
@@ -150,6 +150,7 @@ class Fixture:
         return None
 
     def _outward(self, slot: RefSlot, key: str, names: set[str]) -> str | None:
+        key = key.partition(BETWEEN)[0]
         for one in self._of(slot):
             if one.id == key:
                 return next((one.natives[name] for name in one.natives if name in names), None)

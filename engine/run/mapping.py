@@ -199,7 +199,7 @@ def _prefetch(session: Session, plan: SyncPlan, items: list[Item], slots: list[L
         natives = [native for native in wanted if native]
         found = links.by_native(session.tx, plan.source.connection, slot.entities[0], natives, slot.object)
         for native in natives:
-            ids = {link.canonical_id for link in found.get(native, ()) if link.part == slot.part or not slot.part}
+            ids = {link.canonical_id for link in found.get(native, ())}
             if len(ids) <= 1:
                 known[native] = next(iter(ids), None)
 

@@ -178,16 +178,18 @@ class Rehearsal:
         if unknown is not None:
             at = self.document.key_at(*place, "expect_writes", unknown)
             raise SpecError(unknown_name("target", unknown, targets, at))
-        told = []
+        told, seen = list[Difference](), set[tuple[str, str | None]]()
         for name, several in targets.items():
             wanted = step.expect_writes.get(name, [])
             places = {(one.connection, one.mapping.model.object) for one in several}
-            sent = [
-                one for connection in sorted({one for one, _ in places})
-                for one in self.stage.connector(connection).sent[before.get(connection, 0) :]
-                if (connection, one.object) in places
-            ]  # fmt: skip
-            told += self._target(name, several, wanted, sent, (*place, "expect_writes", name))
+            if not places <= seen:  # of targets that write one object all writes are looked at together
+                alike = [other for other, them in targets.items()
+                         if any((one.connection, one.mapping.model.object) in places for one in them)]  # fmt: skip
+                pooled = [one for other in alike for one in step.expect_writes.get(other, [])]
+                told += self._target(
+                    name, several, pooled, self._written(places, before), (*place, "expect_writes", name)
+                )
+                seen |= places
             for target in several:
                 objects = (None, target.mapping.model.object)
                 proven = {
@@ -195,6 +197,14 @@ class Rehearsal:
                 }
                 self.coverage.add(target.mapping.name, "outbound", outward_rules(target.mapping.document), proven)
         return told
+
+    def _written(self, places: set[tuple[str, str | None]], before: dict[str, int]) -> list[Sent]:
+        """What was written to these objects of connections in the run."""
+        return [
+            one for connection in sorted({one for one, _ in places})
+            for one in self.stage.connector(connection).sent[before.get(connection, 0) :]
+            if (connection, one.object) in places
+        ]  # fmt: skip
 
     def _target(
         self, name: str, several: list[TargetPlan], wanted: list[Write], found: list[Sent], at: Path

@@ -104,11 +104,11 @@ def _twice(
     tx: Tx, plan: SyncPlan, target: TargetPlan, held: dict[str, dict[str, None]]
 ) -> Iterator[tuple[str, str, str, str]]:
     """(canonical id, part, native id that is linked or came first, the other) of records that are there twice."""
-    ids = [mark.partition(".")[0] for mark in held]
+    ids = [mark.partition("-")[0] for mark in held]
     known = links.by_canonical(tx, target.connection, plan.schema.entity, ids, target.info.name)
     open_ = operations.open_for(tx, target.connection, target.info.name, ids)
     for mark, keys in held.items():
-        id, _, part = mark.partition(".")
+        id, _, part = mark.partition("-")
         linked = next((one.native_id for one in known.get(id, ()) if one.part == part and one.state == "live"), None)
         if linked is None and ((id, part) in open_ or len(keys) < 2):
             continue  # nobody has said yet which one it is

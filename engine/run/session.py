@@ -16,7 +16,7 @@ from engine.compile.casts import EXACT
 from engine.compile.functions import FunctionFault
 from engine.compile.inbound import AMBIGUOUS
 from engine.compile.registry import Registry
-from engine.compile.rules import LinkSlot, RefSlot
+from engine.compile.rules import BETWEEN, LinkSlot, RefSlot
 from engine.compile.sync import SyncPlan
 from engine.run.events import Routes
 from engine.run.items import Counts, Item
@@ -152,6 +152,9 @@ class RunEnv:
 class Session:
     """Everything a run shares between its stages."""
 
+    instances: list[Fields] | None = None
+    """Of the plan of a process flow: what each instance would do."""
+
     def __init__(
         self, workspace: Workspace, store: Store, registry: Registry, connectors: Connectors, run: str, options: Options
     ) -> None:
@@ -162,11 +165,9 @@ class Session:
         self.env = RunEnv(self)
         self.counts = Counts()
         self.seen: dict[str, Seen] | None = None
-        self.live: set[tuple[str, str, str]] = set()
-        self.overdue: set[tuple[str, str, str]] = set()
+        self.live, self.overdue = set[tuple[str, str, str]](), set[tuple[str, str, str]]()
         self.known_links: int | None = None
-        self.sent_deletes = 0
-        self.sent_updates = 0
+        self.sent_deletes = self.sent_updates = 0
         self.changes: list[dict[str, Any]] = []
         self.planned: Counter[tuple[str, str]] = Counter()
         """(target, kind) → writes that a plan would make."""
@@ -249,7 +250,6 @@ class Session:
                 link.canonical_id
                 for entity in self._entities(slot)
                 for link in links.by_native(self.tx, connection, entity, [native], slot.object).get(native, ())
-                if link.part == slot.part or not slot.part
             }
             return None if not found else found.pop() if len(found) == 1 else AMBIGUOUS
 
@@ -257,10 +257,16 @@ class Session:
 
     def _outward(self, slot: RefSlot, connection: str) -> Callable[[str], str | None]:
         def ask(key: str) -> str | None:
+            id, asks, part = key.partition(BETWEEN)
             for entity in self._entities(slot):
-                for link in links.by_canonical(self.tx, connection, entity, [key], slot.object).get(key, ()):
-                    if link.state == "live" and (not slot.part or link.part == slot.part):
-                        return link.native_id
+                known = links.by_canonical(self.tx, connection, entity, [id], slot.object).get(id, ())
+                live = {link.part: link.native_id for link in known if link.state == "live"}
+                if not asks or (len(live) <= 1 and (not part or "" in live)):
+                    found = live.get("") or next(iter(live.values()), None)
+                else:  # of several the one that is meant; a record that is not divided is everybody's
+                    found = live.get(part) or live.get("") if part else None
+                if found is not None:
+                    return found
             return None
 
         return ask

@@ -70,7 +70,7 @@ class Ref(Config):
     object: str | None = None
     """Object whose links are meant, where one entity has several in this system."""
     part: str | None = None
-    """Part, where the other mapping says `per`."""
+    """Where the other mapping says `per`: outbound, an expression on the record for the element whose record is meant."""
 
 
 class Given(Config):

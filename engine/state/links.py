@@ -84,6 +84,8 @@ def put(tx: Tx, links: Sequence[Link]) -> list[Conflict]:
                 fresh.append(link)
                 native.setdefault(link.native_id, []).append(link)
                 known.setdefault(link.canonical_id, []).append(link)
+            elif _divided(standing, link):
+                fresh.append(link)
             elif (standing.native_id, standing.canonical_id, standing.part) != (
                 link.native_id,
                 link.canonical_id,
@@ -99,6 +101,12 @@ def put(tx: Tx, links: Sequence[Link]) -> list[Conflict]:
         fresh,
     )
     return conflicts
+
+
+def _divided(standing: Link, link: Link) -> bool:
+    """Whether a record that stood for the whole now stands for a part of it, or the other way round."""
+    same = (standing.native_id, standing.canonical_id) == (link.native_id, link.canonical_id)
+    return same and standing.part != link.part and "" in (standing.part, link.part)
 
 
 def _standing(link: Link, native: dict[str, list[Link]], known: dict[str, list[Link]]) -> Link | None:

@@ -75,7 +75,7 @@ class Open(NamedTuple):
 
 def mark_of(canonical_id: str, part: str) -> str:
     """What a target's record is marked with: its canonical id, and the part where there is one."""
-    return f"{canonical_id}.{part}" if part else canonical_id
+    return f"{canonical_id}-{part}" if part else canonical_id  # external ids take letters, digits, _ and -
 
 
 _SHOWN = (

@@ -18,7 +18,7 @@ READS: dict[str, dict[str, Any]] = read_yaml((HERE / "reads.yaml").read_bytes(),
 WRITES: dict[str, Fields] = read_yaml((HERE / "writes.yaml").read_bytes(), "writes.yaml")[0]
 WRITE_ONLY = {
     "kantata/account_invitation", "kantata/invoice_amount", "kantata/external_payment", "kantata/client_credit",
-    "kantata/workspace_from_template", "salesforce/account_credit",
+    "kantata/workspace_from_template", "kantata/workspace_controls", "salesforce/account_credit",
 }  # fmt: skip
 
 

@@ -35,6 +35,7 @@ OBJECTS: dict[str, dict[str, Field]] = {
         Field("Website", "url"), Field("Phone", "phone", 40), _LONG, Field("ERP_Id__c", length=32, external=True),
         Field("Tax_Id__c", length=32), Field("Payment_Terms__c", length=40), Field("Region__c", length=40),
         Field("Status__c", "picklist", values=("Prospect", "Active", "On Hold", "Inactive")), Field("Credit_Limit__c", "currency"),
+        Field("Legal_Entities__c", "multipicklist", values=("UK", "DE", "US")),
         Field("Credit_Status__c", "picklist", values=("Open", "Hold")),
     ),
     "Contact": _object(

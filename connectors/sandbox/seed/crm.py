@@ -69,7 +69,7 @@ def client(number: int) -> Doc:
         "Website": f"https://client{number}.example", "Phone": f"+44 20 5550 {number:04d}", "CurrencyIsoCode": currency,
         "ERP_Id__c": None, "Tax_Id__c": f"TAX{100000 + number}", "Payment_Terms__c": ("Net 30", "Net 60", "Due on receipt")[number % 3],
         "Region__c": region, "Status__c": ("Active", "Active", "Prospect", "Inactive")[number % 4], "Credit_Limit__c": None,
-        "Description": None,
+        "Description": None, "Legal_Entities__c": "UK;DE" if number == 33 else None,
     }  # fmt: skip
     return {**row, **_DIRT.get(number, {})}
 

@@ -65,7 +65,9 @@ class Join:
         middle = first[len(first) // 2][:PRINT] + b"\t"
         cuts = [bisect_left(prints, middle) for prints, _ in taken]
         if cuts[0]:
-            yield from self._window([(prints[:cut], lines[:cut]) for cut, (prints, lines) in zip(cuts, taken, strict=True)])
+            yield from self._window(
+                [(prints[:cut], lines[:cut]) for cut, (prints, lines) in zip(cuts, taken, strict=True)]
+            )
             taken = [(prints[cut:], lines[cut:]) for cut, (prints, lines) in zip(cuts, taken, strict=True)]
             yield from self._window(taken)
         else:  # the first half is one key

@@ -301,7 +301,7 @@ def no_room_for_rows(place: Place) -> Any:
     from engine.run.spill import Spill
 
     full = OSError(errno.ENOSPC, "No space left on device")
-    with patch("engine.run.spill._write_all", side_effect=full), patch("engine.run.spill.gettempdir", lambda: "/tmp"):  # noqa: S108
+    with patch("engine.run.spill._write_all", side_effect=full), patch("engine.run.spill.gettempdir", lambda: "/tmp"):
         it = Spill(1)
         try:
             it.add(b"a line\n")

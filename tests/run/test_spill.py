@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import tempfile
 import tracemalloc
 from collections.abc import Iterator
@@ -55,7 +54,7 @@ def test_many_files_are_merged_a_few_at_a_time(room: Path, monkeypatch: pytest.M
 
 def _target(one: Path) -> str:
     try:
-        return os.readlink(one)
+        return str(one.readlink())
     except OSError:
         return ""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 from operator import eq
 
 PRINT = -33
@@ -82,7 +82,7 @@ class Join:
         for prints, _ in taken:
             keys = [one[:PRINT] for one in prints]
             if _double(keys):
-                unlike.update(one for one, next in zip(keys, keys[1:], strict=False) if one == next)
+                unlike.update(one for one, next in pairwise(keys) if one == next)
         if unlike:
             alike = len({one[:PRINT] for one in everywhere} - unlike)
         self.keys += alike + len(unlike)

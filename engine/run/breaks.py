@@ -249,9 +249,7 @@ class Judge:
             *(t for _, native in natives for t in self.known.by_key.get(native, ())),
         ]
         for one in troubles:
-            if one.canonical_id in (None, met.id) and (
-                one.canonical_id is not None or self._of_flow(one.flow, natives, one.key)
-            ):
+            if (met.id is not None and one.canonical_id == met.id) or self._of_flow(one.flow, natives, one.key):
                 return one.code, f"exception {one.id} of {one.flow}: {one.message}"
         for connection, kind, state, since in self.known.unresolved.get(met.id or "", ()):
             return "unresolved write", f"a {kind} at {connection} has no known outcome ({state} since {since[:19]}Z)"

@@ -53,6 +53,8 @@ class Result:
     logic: str
     calls: dict[str, int] = field(default_factory=dict)
     """Of a plan: target → calls to its system."""
+    instances: list[Fields] | None = None
+    """Of the plan of a process flow: what each instance would do."""
     alerts: list[Fields] = field(default_factory=list)
     """Expectations of the flow that are missed now."""
     passing: bool = False
@@ -205,7 +207,7 @@ class Runner:
                 target, _, rest = place.partition("/")
                 moved.append({"target": target, "key": rest.split("/")[0], "operation": "gone"})
         logic = session.plan.logic.hex() if session.plan else ""
-        return Result(told, session.changes, moved, logic, planned_calls(session), missed)
+        return Result(told, session.changes, moved, logic, planned_calls(session), session.instances, missed)
 
     def _renewed(self, lease: leases.Lease, run: str) -> AbstractContextManager[None]:
         """Hold on to the lease while the run goes on, and hear whether somebody wants it to stop."""

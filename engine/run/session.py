@@ -152,6 +152,9 @@ class RunEnv:
 class Session:
     """Everything a run shares between its stages."""
 
+    instances: list[Fields] | None = None
+    """Of the plan of a process flow: what each instance would do."""
+
     def __init__(
         self, workspace: Workspace, store: Store, registry: Registry, connectors: Connectors, run: str, options: Options
     ) -> None:

@@ -216,6 +216,7 @@ CODES: dict[str, str] = {
     "X924": "it is decided, over, or moved already",
     "X925": "somebody decides on what they asked for",
     "X926": "what is to be approved has changed",
+    "X930": "a plan of a process flow cannot be saved",
     "X931": "neither or both of an instance and a flow are named",
     "X999": "a fault of crosswalk itself",
 }

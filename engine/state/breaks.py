@@ -206,6 +206,14 @@ def _break(row: Sequence[Any]) -> Break:
     return one._replace(natives=decode_json(bytes(one.natives)), fields=decode_json(bytes(one.fields)))
 
 
+def prune(tx: Tx, before: str) -> int:
+    """Remove breaks that were closed before an instant, with their history; how many."""
+    ids = [(row[0],) for row in tx.rows("SELECT id FROM breaks WHERE state = 'closed' AND closed_at < ?", (before,))]
+    tx.many("DELETE FROM break_history WHERE break = ?", ids)
+    tx.many("DELETE FROM breaks WHERE id = ?", ids)
+    return len(ids)
+
+
 # ---------------------------------------------------------------------- people
 def accept(tx: Tx, id: str, person: str, because: str, until: str | None) -> bool:
     """A known difference, until a day or for good; False where the break is not open."""

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.state import breaks, exceptions
+from engine.state.care import prune
 from tests.run.reconcile_world import Systems, bill, invoice
 
 
@@ -199,3 +200,56 @@ def test_a_system_agrees_with_itself_and_each_change_is_found_alone(
         assert systems.fields() == {f"INV-{place}": [field] for place, field in changed.items()}
     finally:
         systems.close()
+
+
+# ---------------------------------------------------------------------- crashes and care
+def test_a_run_that_dies_at_any_point_changes_nothing_and_the_next_one_finds_the_same(tmp_path_factory: Any) -> None:
+    class Died(BaseException):
+        """The process ends here."""
+
+    def fresh() -> Systems:
+        it = Systems(tmp_path_factory.mktemp("crash"))
+        it.flow("totals: [{ sum: total.amount }]\n")
+        it.put([invoice(1), invoice(2, note="x"), invoice(3)], [bill(1), bill(2)])
+        return it
+
+    seen: list[str] = []
+    it = fresh()
+    it.store.crashpoint = seen.append
+    it.run()
+    wanted = [one[3:7] for one in it.breaks()]
+    it.close()
+    assert "before commit:breaks" in seen and "after read" in seen
+    for number in range(len(seen)):
+        it = fresh()
+        left = number
+
+        def die(name: str) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise Died(name)
+
+        it.store.crashpoint = die
+        with pytest.raises(Died):
+            it.run()
+        it.store.crashpoint = lambda name: None
+        with it.store.begin() as tx:
+            tx.run("DELETE FROM leases")
+        it.run()
+        assert [one[3:7] for one in it.breaks()] == wanted, seen[number]
+        assert [one.runs for one in it.breaks()] in ([1, 1], [2, 2])
+        it.close()
+
+
+def test_old_results_and_closed_breaks_are_pruned_and_live_ones_stay(systems: Systems) -> None:
+    systems.put([invoice(1), invoice(2, note="x")], [bill(1), bill(2)])
+    systems.run()
+    systems.put([invoice(1, note="y"), invoice(2)], [bill(1), bill(2)])
+    systems.run()
+    with systems.store.begin() as tx:
+        tx.run("UPDATE breaks SET closed_at = '2020-01-01T00:00:00.000000Z' WHERE state = 'closed'")
+        tx.run("UPDATE reconciliations SET at = '2020-01-01T00:00:00.000000Z' WHERE run <> ?", (systems.result().run,))
+    removed = prune(systems.store, {})
+    assert (removed["breaks"], removed["reconciliations"]) == (1, 1)
+    assert [one.label for one in systems.breaks("nightly", "open", "closed")] == ["INV-1"]

@@ -11,7 +11,7 @@ from engine.run.decisions import pause_flow, pause_instance, resume_flow, resume
 from engine.run.process import advance
 from engine.run.relay import relay
 from engine.run.runner import Runner
-from engine.sdk.errors import UsageError
+from engine.sdk.errors import SpecError, UsageError
 from engine.state import ticks
 from engine.state.store import Store
 from tests.conftest import Make
@@ -487,6 +487,15 @@ def test_a_late_instance_raises_an_alert_until_it_is_over(world: New) -> None:
     deals.run("deals", records=("crm:d1",))
     deals.run()
     assert deals.one.state == "done" and deals.alerts() == []
+
+
+def test_a_step_that_may_be_left_out_is_where_there_is_no_such_connection(world: New) -> None:
+    deals = world(STEPS + "  - publish: project.created\n    connection: bus\n    optional: true\n")
+    deals.run()
+    assert deals.one.state == "done" and "project.created: left out: there is no connection bus" in deals.story()
+    deals = world(STEPS + "  - publish: project.created\n    connection: bus\n")
+    with pytest.raises(SpecError, match="there is no connection called 'bus'"):
+        deals.run("deals")
 
 
 def test_an_event_is_published_with_the_step(world: New) -> None:

@@ -198,3 +198,39 @@ def test_a_delete_that_a_sweep_saw_is_not_forgotten(box: tuple[Box, Server], wor
     held.fault = lambda call, request: None
     line.through()
     assert set(held.items) == {str(n + 1) for n in range(8)}
+
+
+@pytest.mark.parametrize("wanted", ["rate_limit", "connection"])
+@pytest.mark.parametrize("waits", [False, True], ids=["fresh", "from an exception"])
+def test_tries_that_are_used_up_lose_no_record(
+    box: tuple[Box, Server], world: Callable[..., World], wanted: str, waits: bool
+) -> None:
+    """A fresh record is read again by the next run; one that waits in the state already waits on."""
+    held, server = box
+    line = world(server.url, modified=True, limits={"concurrency": 1})
+    line.give(*NAMES[:5])
+    if waits:
+        held.fault = lambda call, request: Reply(503, {}) if b"n03" in request.data else None
+        assert line.run()["waiting"] == 1
+        assert [(row.key, row.exception_class) for row in line.state()[0]] == [("n03", "intermittent")]
+    busy = Reply(429, {"message": "slow down"}, {"Retry-After": "0"})
+    held.fault = (lambda call, request: busy) if wanted == "rate_limit" else (lambda call, request: None)
+    if wanted == "connection":
+        server.close()
+    for _ in range(2):
+        told = line.run()
+        assert told["state"] == "failed" and told["error"]["code"] in ("C510", "C517", "C541"), told
+        found, position = line.state()
+        if waits:
+            assert [(row.key, row.state) for row in found] == [("n03", "waiting")]
+        else:
+            assert (found, position) == ([], None), "no record is blamed, and the cursor passes nothing"
+    held.fault = lambda call, request: None
+    again = Server("box", held, port=int(server.url.rsplit(":", 1)[1])) if wanted == "connection" else None
+    try:
+        assert line.through()["state"] == "succeeded"
+    finally:
+        if again is not None:
+            again.close()
+    assert held.creates == Counter(NAMES[:5]), "each is there, once"
+    assert [row.state for row in line.state()[0]] in ([], ["closed"])

@@ -72,6 +72,11 @@ class ProcessCounts(Counts):
         made.tally = tally
         return made
 
+    @property
+    def left_to_people(self) -> int:
+        """Quarantined records, and instances that wait for a repair."""
+        return int(self.as_json()["quarantined"])
+
     def as_json(self) -> dict[str, Any]:
         """See `Tally.onto`."""
         return self.tally.onto(Counts(self.records, self.targets))

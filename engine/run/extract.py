@@ -6,7 +6,7 @@ two parts are equal there; the rest is looked at only where they are not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -35,6 +35,9 @@ MEMBERS = 20
 """Native ids that a group's row names."""
 
 
+Former = Callable[[JSON], JSON]
+
+
 @dataclass(slots=True)
 class Row:
     """One record of a side, or one group of them. standing: IN, OUTSIDE, UNWANTED or DELETED. values: one for each
@@ -52,9 +55,10 @@ class Row:
     label: str | None = None
     why: str | None = None
 
-    def line(self, plan: ReconcilePlan, side: SidePlan) -> bytes:
-        forms = [one.leaf.form(value) for one, value in zip(plan.fields, self.values, strict=True)]
-        equal = [forms, self.parts, self.standing, None if plan.whole else side.name]
+    def line(self, formers: Sequence[Former | None], apart: str | None) -> bytes:
+        """formers: what makes the form of each value; None: it is its own. apart: what makes it unlike other sides' rows."""
+        forms = [value if form is None else form(value) for value, form in zip(self.values, formers, strict=True)]
+        equal = [forms, self.parts, self.standing, apart]
         told = [self.natives, self.id, self.part, self.modified, self.standing, self.values, self.amount, self.parts,
                 self.label, self.why]  # fmt: skip
         return b"\t".join((canonical_json(self.key), digest(equal).hex().encode(), encode_json(told))) + b"\n"
@@ -104,6 +108,9 @@ class _Extractor:
         self.session, self.plan, self.side, self.low, self.controls = session, plan, side, low, controls
         self.found = Extract(side)
         self.groups: dict[bytes, tuple[Row, Fields]] = {}
+        self.formers = [one.leaf.former() for one in plan.fields]
+        self.pickers = [(one.leaf.picker() if place in side.leaves else None) for place, one in enumerate(plan.fields)]
+        self.apart = None if plan.whole else side.name
         self.slots = []
         if side.intake is not None:
             inbound = side.intake.source.mapping.inbound
@@ -146,7 +153,7 @@ class _Extractor:
     def _put(self, row: Row) -> None:
         if row.standing == IN:
             self.controls.add(self.side.name, row.parts)
-        self.found.lines.add(row.line(self.plan, self.side))
+        self.found.lines.add(row.line(self.formers, self.apart))
 
     # ------------------------------------------------------------------ reading
     def _batches(self) -> Iterator[Iterable[Given]]:
@@ -271,11 +278,12 @@ class _Extractor:
         return IN
 
     def _filled(self, row: Row, record: Fields, faults: list[tuple[str, JSON]]) -> Row:
-        for place, one in enumerate(self.plan.fields):
-            fault = _fault_at(one.leaf.path, faults)
-            given = place in self.side.leaves
-            row.values.append(None if not given else one.leaf.pick(record) if fault is None else fault)
-        whole = _fault_at("", faults)
+        row.values = [None if pick is None else pick(record) for pick in self.pickers]
+        if faults:
+            for place in self.side.leaves:
+                fault = _fault_at(self.plan.fields[place].leaf.path, faults)
+                row.values[place] = row.values[place] if fault is None else fault
+        whole = _fault_at("", faults) if faults else None
         if whole is not None:
             row.why = f"it cannot be read: {whole['message']} ({whole['code']})"
         elif row.key.__class__ is list and row.key[:1] == ["?"]:

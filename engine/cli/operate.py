@@ -13,6 +13,7 @@ import click
 
 from engine.cli.answer import inline, printable, table
 from engine.cli.main import Context, common, pass_context
+from engine.cli.processes import instance_lines
 from engine.sdk.errors import Position, Problem, UsageError
 from engine.sdk.record import Fields
 
@@ -66,12 +67,19 @@ def plan(context: Context, flows: tuple[str, ...], save: Path | None, full: bool
       crosswalk plan clients --save today.plan && crosswalk run clients --plan today.plan
     """
     from engine.run.plan import save_plan
+    from engine.spec.process import ProcessFlow
 
+    for name in _flows(context, flows) if save is not None else ():
+        document = context.workspace.document("flow", name)
+        if isinstance(document.model, ProcessFlow):
+            raise UsageError(Problem("X930", f"a plan of the process flow {name!r} cannot be saved", document.at("kind"),
+                                     "look at it with `crosswalk plan`; its steps decide anew when they come"))  # fmt: skip
     runner, plans, failed = context.runner(progress), [], []
     for name in _flows(context, flows):
         result = runner.run(name, options_of(plan=True, full=full, limit=limit, records=records, trigger="plan"))
         told = {key: value for key, value in result.run.items() if key not in ("run", "started_at", "finished_at")}
-        plans.append({**told, "calls": result.calls, "logic": result.logic, "changes": result.changes})
+        plans.append({**told, "calls": result.calls, "logic": result.logic, "changes": result.changes,
+                      **({"instances": result.instances} if result.instances is not None else {})})  # fmt: skip
         failed += [told] if told["state"] == "failed" else []
     if save is not None:
         save_plan(save, plans)
@@ -104,6 +112,8 @@ def _show_plan(told: Fields) -> None:
             click.echo(f"      {name}: {arrow}{inline(new)}")
     if len(told["changes"]) > 200:
         click.echo(f"  … and {len(told['changes']) - 200} more (all of them with --json)")
+    for line in instance_lines(told.get("instances", [])[:200]):
+        click.echo(line)
     calls = {target: count for target, count in told["calls"].items() if count}
     if calls:
         click.echo(f"  API calls: {', '.join(f'{target} {count:,}' for target, count in calls.items())}")

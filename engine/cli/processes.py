@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -203,3 +204,16 @@ def cancel(context: Context, id: str, because: str) -> None:
 
     runner, person = _actor(context)
     _answer(context, cancel_instance(runner, id, person, because), "is cancelled")
+
+
+def instance_lines(found: list[Fields]) -> Iterator[str]:
+    """What instances of a process flow would do, for people."""
+    for one in found:
+        why = f" ({one['waiting']})" if one["waiting"] else ""
+        at = f" at {one['step']}" if one["step"] else ""
+        message = f": {one['message']}" if one["message"] else ""
+        yield printable(
+            f"  {one['instance'] or 'a new instance'} for {one['record']}: {one['state']}{why}{at}{message}"
+        )
+        for step in one["steps"]:
+            yield printable(f"      {step['step']}: {step['what']}")

@@ -11,6 +11,7 @@ import click
 from engine.cli.answer import inline, plain, table
 from engine.cli.main import Context, common, pass_context
 from engine.cli.operate import exit_code, options_of, progress, show_alerts, show_runs, stop_gently
+from engine.cli.processes import instance_lines
 from engine.sdk.errors import Problem, UsageError
 from engine.sdk.record import Fields
 
@@ -89,7 +90,8 @@ def _run_of(context: Context, id: str) -> Any:
 def show_run(context: Context, run: str) -> None:
     """One run: how it was asked for, how it ended, and what each target got."""
     row = _run_of(context, run)
-    told = {**_told(row), "options": row.options}
+    more = {name: row.counts[name] for name in ("processes", "instances") if name in row.counts}
+    told = {**_told(row), "options": row.options, **more}
 
     def text() -> None:
         for name in ("run", "flow", "state", "trigger", "started_at", "finished_at", "held_because"):
@@ -103,6 +105,8 @@ def show_run(context: Context, run: str) -> None:
         click.echo("records: " + ", ".join(f"{told[name]:,} {name}" for name in ("read", *names[4:])))
         rows = [[target, *[f"{counts.get(name, 0):,}" for name in names]] for target, counts in told["targets"].items()]
         table(("target", *names), rows, right=names)
+        for line in instance_lines(told.get("instances", [])):
+            click.echo(line)
         if told["quarantined"] or told["waiting"]:
             click.echo(f"see: crosswalk exceptions list --flow {row.flow}")
         if row.state == "held":

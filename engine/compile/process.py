@@ -186,7 +186,7 @@ class _Binder:
             if found is not None:
                 (key, value), result = found
                 bound[key] = value
-        if model.kind == "publish":
+        if model.kind == "publish" and not (model.optional and model.connection not in self._connections()):
             at = self.document.at(*place, "connection")
             problems.tried(lambda: self.registry.workspace.connection(str(model.connection), at))
         if model.kind == "call":
@@ -195,6 +195,9 @@ class _Binder:
             self.shape = self.shape.with_fields({model.name: result})
         problems.raise_any()
         return StepPlan(number, model.kind, model.name, self.document.at(*place), model, **bound)
+
+    def _connections(self) -> Table[str, Any]:
+        return self.registry.workspace.settings.connections
 
     # ------------------------------------------------------------------ steps with mappings
     def _write(self, number: int, model: Step) -> tuple[tuple[str, SyncPlan], Schema]:

@@ -151,8 +151,8 @@ class Judge:
             if object == self.sides[side].object:
                 ended = " (it was deleted)" if state == "deleted" else ""
                 return "gone", f"{side} no longer has {native}, which it is linked to{ended}"
-        unlinked = next((row for rows in met.rows.values() for row in rows if row.id is None), None)
-        return ("not linked", None) if unlinked is not None else ("never there", None)
+        unlinked = not self.plan.key and any(row.id is None for rows in met.rows.values() for row in rows)
+        return ("not linked", None) if unlinked else ("not there", None)
 
     # ------------------------------------------------------------------ values
     def _fields(self, met: Met, sides: Mapping[str, list[Row]]) -> Iterator[Fields]:
@@ -249,9 +249,7 @@ class Judge:
             *(t for _, native in natives for t in self.known.by_key.get(native, ())),
         ]
         for one in troubles:
-            if one.canonical_id in (None, met.id) and (
-                one.canonical_id is not None or self._of_flow(one.flow, natives, one.key)
-            ):
+            if (met.id is not None and one.canonical_id == met.id) or self._of_flow(one.flow, natives, one.key):
                 return one.code, f"exception {one.id} of {one.flow}: {one.message}"
         for connection, kind, state, since in self.known.unresolved.get(met.id or "", ()):
             return "unresolved write", f"a {kind} at {connection} has no known outcome ({state} since {since[:19]}Z)"

@@ -28,6 +28,8 @@ def call(hand: Hand, step: StepPlan) -> Outcome:
             "R635", f"{step.name}: {text} names no record", step.at, "complete the record: it goes on by itself"
         )
         return Waits("repair", "names no record", problem=problem, reads=reads)
+    if hand.store.passing:
+        return Ended({"flow": step.name, "run": None, "state": None}, f"would run {step.name} for {id}")
     began = str(hand.one.detail["since"]) if hand.one.waiting == "timer" and "since" in (hand.one.detail or {}) else now
     if step.model.timeout is not None and instant(moment_of(began) + step.model.timeout) <= now:
         problem = Problem(

@@ -97,6 +97,8 @@ class Hand:
     counts: Counts = field(default_factory=Counts)
     acted: bool = False
     """Whether it was moved on at all."""
+    changes: list[Fields] = field(default_factory=list)
+    """Of a plan: what its steps would write, field by field."""
     now: datetime | None = None
     """What expressions see as now; tests fix it."""
 

@@ -7,76 +7,38 @@ it; `hear` brings an event to the instances that wait for it. Instances go on wi
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from copy import copy
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
 
 from engine.compile.process import ProcessPlan
 from engine.compile.rules import key_text
+from engine.run.commit import commit_items
 from engine.run.events import Event, Routes
 from engine.run.expectations import Verdict, settle
+from engine.run.foresight import Foresight
 from engine.run.hands import Hands
 from engine.run.items import Counts, Item
 from engine.run.replay import run_replay
 from engine.run.session import Connectors, Session
 from engine.run.sync import run_sync
+from engine.run.tally import ProcessCounts, Tally
 from engine.sdk.event_types import fits
-from engine.sdk.record import Fields, digest_bytes
+from engine.sdk.record import digest_bytes
 from engine.spec.process import ProcessFlow
 from engine.spec.workspace import Workspace
 from engine.state import exceptions, leases, links, processes, ticks, waits
-from engine.state.processes import ENDED, ENGINE, Instance
+from engine.state.processes import ENGINE, Instance
 from engine.state.store import Store, Tx, instant, moment_of
 
 if TYPE_CHECKING:
     from engine.run.runner import Runner
 
+SHOWN = 50
+"""Instances that a run in the shadow keeps what they would do of."""
 AGAIN = ("compensated", "expired")
 """States after which a record that has changed starts anew."""
-
-
-class Tally:
-    """What a run did with instances."""
-
-    def __init__(self) -> None:
-        self.started: set[str] = set()
-        self.ends: dict[str, Instance] = {}
-        self.went_on: set[str] = set()
-
-    def onto(self, counts: Counts) -> Fields:
-        """The counts of the JSON contract: `created` are instances that began, `updated` earlier ones that went on,
-        `deleted` those that were taken back; `quarantined` wait for a repair, `waiting` for anything else."""
-        told = counts.as_json()
-        ends = list(self.ends.values())
-        repair = [one for one in ends if one.state == "needs_person" or one.waiting == "repair"]
-        waiting = [one for one in ends if one.state in ("waiting", "compensating", "running") and one not in repair]
-        states: dict[str, int] = {}
-        for one in ends:
-            states[one.state] = states.get(one.state, 0) + 1
-        told |= {
-            "created": len(self.started),
-            "updated": len(self.went_on - self.started),
-            "unchanged": 0,
-            "deleted": sum(one.state in ENDED and one.state != "done" for one in ends),
-            "quarantined": told["quarantined"] + len(repair),
-            "waiting": told["waiting"] + len(waiting),
-            "processes": states,
-        }
-        return told
-
-
-class ProcessCounts(Counts):
-    """Counts of a run of a process flow: what its source gave, and what became of instances."""
-
-    tally: Tally
-
-    @classmethod
-    def with_tally(cls, counts: Counts, tally: Tally) -> ProcessCounts:
-        made = cls(counts.records, counts.targets)
-        made.tally = tally
-        return made
-
-    def as_json(self) -> dict[str, Any]:
-        """See `Tally.onto`."""
-        return self.tally.onto(Counts(self.records, self.targets))
 
 
 # ---------------------------------------------------------------------- a run of the flow
@@ -86,18 +48,41 @@ def run_process(runner: Runner, session: Session, plan: ProcessPlan) -> None:
     counts = Counts.of(target.name for target in plan.targets)
     chosen = _resume_chosen(session, plan) if options.chosen else None
     session.also.append(lambda tx, items: _start(tx, session, plan, items, tally))
-    session.foreseen.append(lambda items: _foresee(session, plan, items, tally))
-    if options.chosen:
-        session.options.chosen = tuple(one for one in options.chosen if one not in (chosen or {}))
-        if session.options.chosen:
-            run_replay(session, plan.intake)
-    else:
-        run_sync(session, plan.intake)
-    counts.records = session.counts.records
-    session.also.clear()
-    session.counts = ProcessCounts.with_tally(counts, tally)
-    if options.plan:
-        return
+    foresight = Foresight(runner, session.connectors, plan, options)
+    session.foreseen.append(lambda items: _foresee(session, plan, items, tally, foresight))
+    with foresight:
+        if options.chosen:
+            session.options.chosen = tuple(one for one in options.chosen if one not in (chosen or {}))
+            if session.options.chosen:
+                run_replay(session, plan.intake)
+        else:
+            run_sync(session, plan.intake)
+        counts.records = session.counts.records
+        session.also.clear()
+        session.counts = ProcessCounts.with_tally(counts, tally)
+        ready = _ready(session, plan, tally, chosen)
+        if options.plan:
+            for id in ready if options.records or not options.limit else ():
+                if id not in foresight.seen:
+                    tally.note(foresight.follow(partial(_named, id)))
+            session.changes, session.instances = foresight.changes, foresight.instances
+            if plan.flow.mode == "shadow":
+                tally.foreseen = foresight.instances[:SHOWN]
+    if not options.plan:
+        hands = Hands(runner, session.connectors, {plan.logic: plan}, options.actor, options.now)
+        with hands.kept():
+            for id in ready:
+                if runner.cancelled.is_set():
+                    break
+                tally.note(hands.advance(id))
+                session.progress(session.counts)
+        judge_deadlines(session.store, session.workspace, plan.name, plan.flow)
+    tally.onto_targets(counts)
+
+
+def _ready(session: Session, plan: ProcessPlan, tally: Tally, chosen: dict[str, str] | None) -> list[str]:
+    """The instances that the run is to move on."""
+    options = session.options
     with session.store.read() as tx:
         ready = processes.ready(tx, plan.name)
         if options.records:
@@ -105,21 +90,7 @@ def run_process(runner: Runner, session: Session, plan: ProcessPlan) -> None:
             ready = [id for id in ready if id in tally.started or _about(tx, id) in wanted]
         if chosen is not None:
             ready = [id for id in ready if id in tally.started or id in chosen.values()]
-    hands = Hands(runner, session.connectors, {plan.logic: plan}, session.options.actor, session.options.now)
-    with hands.kept():
-        for id in ready:
-            if runner.cancelled.is_set():
-                break
-            hand = hands.advance(id)
-            if hand is not None:
-                tally.ends[id] = hand.one
-                if hand.acted:
-                    tally.went_on.add(id)
-                for target, told in hand.counts.targets.items():
-                    for name, count in told.items():
-                        counts.targets[target][name] += count
-            session.progress(session.counts)
-    judge_deadlines(session.store, session.workspace, plan.name, plan.flow)
+    return ready
 
 
 def _start(tx: Tx, session: Session, plan: ProcessPlan, items: list[Item], tally: Tally) -> None:
@@ -141,11 +112,33 @@ def _start(tx: Tx, session: Session, plan: ProcessPlan, items: list[Item], tally
                 exceptions.set_state(tx, [last.exception], "superseded", f"{id} began")
 
 
-def _foresee(session: Session, plan: ProcessPlan, items: list[Item], tally: Tally) -> None:
-    """What `_start` would begin."""
+def _foresee(session: Session, plan: ProcessPlan, items: list[Item], tally: Tally, foresight: Foresight) -> None:
+    """What `_start` would begin, and what the records would do to instances that there are."""
     with session.store.read() as tx:
         kept = _kept(session, plan, items)
-        tally.started |= {key for key, _ in _beginning(session, kept, processes.last_of(tx, plan.name, kept))}
+        known = processes.last_of(tx, plan.name, kept)
+    for key, item in _beginning(session, kept, known):
+        hand = foresight.follow(partial(_tried, session, plan, item))
+        tally.started.add(hand.one.id if hand is not None else key)
+        tally.note(hand)
+    for key, item in kept.items():
+        one = known.get(key)
+        if one is not None and one.live and one.state not in processes.STILL and item.changed:
+            tally.note(foresight.follow(partial(_tried, session, plan, item, id=one.id)))
+
+
+def _named(id: str, trial: Store) -> str:
+    return id
+
+
+def _tried(session: Session, plan: ProcessPlan, item: Item, trial: Store, id: str | None = None) -> str | None:
+    """Keep a record in a state that is gone afterwards; the instance that it begins there, or moves."""
+    tally, options = Tally(), replace(session.options, plan=False)
+    there = Session(session.workspace, trial, session.registry, session.connectors, session.run, options)
+    there.plan, there.counts = plan.intake, Counts.of(())
+    there.also.append(lambda tx, items: _start(tx, there, plan, items, tally))
+    commit_items(there, plan.intake, [copy(item)])
+    return next(iter(tally.started), id)
 
 
 def _kept(session: Session, plan: ProcessPlan, items: list[Item]) -> dict[str, Item]:

@@ -16,6 +16,8 @@ def publish(hand: Hand, step: StepPlan) -> Outcome:
 
     The event's data are the step's `data`, else the record. It is sent at least once, in order per record.
     """
+    if step.model.optional and step.model.connection not in hand.workspace.settings.connections:
+        return Ended(None, f"left out: there is no connection {step.model.connection}")
     with hand.looking(step) as (session, fields):
         named = step.name.split(".")[0]
         given = fields.get(named)

@@ -54,6 +54,8 @@ class Result:
     logic: str
     calls: dict[str, int] = field(default_factory=dict)
     """Of a plan: target → calls to its system."""
+    instances: list[Fields] | None = None
+    """Of the plan of a process flow: what each instance would do."""
     alerts: list[Fields] = field(default_factory=list)
     """Expectations of the flow that are missed now."""
     passing: bool = False
@@ -85,6 +87,11 @@ class Runner:
         """Run one flow; every end is a Result. Documents that are wrong raise SpecError before a run exists."""
         document = self.flow(name)
         flow: SyncFlow | ProcessFlow | ReconcileFlow = document.model
+        asked = {"--since": options.since, "--until": options.until, "--limit": options.limit, "--plan": options.only}
+        given = next((name for name, value in asked.items() if value is not None), None)
+        if given is not None and isinstance(flow, ReconcileFlow):
+            raise UsageError(Problem("X900", f"{name!r} is a reconciliation, which compares all records: it takes no {given}",
+                                     document.at("kind"), "leave it out; `window` says which records count"))  # fmt: skip
         with self.store.begin("lease") as tx:
             lease = leases.claim(tx, f"flow:{name}")
             if lease is None or flow.mode == "off":
@@ -208,7 +215,7 @@ class Runner:
                 target, _, rest = place.partition("/")
                 moved.append({"target": target, "key": rest.split("/")[0], "operation": "gone"})
         logic = session.plan.logic.hex() if session.plan else ""
-        return Result(told, session.changes, moved, logic, planned_calls(session), missed)
+        return Result(told, session.changes, moved, logic, planned_calls(session), session.instances, missed)
 
     def _renewed(self, lease: leases.Lease, run: str) -> AbstractContextManager[None]:
         """Hold on to the lease while the run goes on, and hear whether somebody wants it to stop."""

@@ -16,6 +16,7 @@ from engine.run.diff import diff_items
 from engine.run.echo import mirrored_places
 from engine.run.hand import Ended, Fails, Hand, Outcome, Waits
 from engine.run.items import Delivery, Item, Trouble
+from engine.run.plan import note_changes
 from engine.run.resolve import resolve_in_doubt
 from engine.run.session import Session
 from engine.run.waits import subject_of
@@ -64,6 +65,10 @@ def send(hand: Hand, step: StepPlan, session: Session, plan: SyncPlan, items: li
         processes.note_result(tx, hand.one.id, step.number, {"targets": done})
 
     session.also.append(note)
+    if hand.store.passing:
+        note_changes(session, items)
+        told = ({name: value for name, value in one.items() if name != "planned"} for one in session.changes)
+        hand.changes += [{**one, "step": step.name} for one in told]
     deliver_items(session, plan, items)
     commit_items(session, plan, items)
     for target, counts in session.counts.targets.items():

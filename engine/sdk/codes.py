@@ -217,7 +217,11 @@ CODES: dict[str, str] = {
     "X924": "it is decided, over, or moved already",
     "X925": "somebody decides on what they asked for",
     "X926": "what is to be approved has changed",
+    "X930": "a plan of a process flow cannot be saved",
     "X931": "neither or both of an instance and a flow are named",
+    "X933": "there is no such break",
+    "X934": "a break is in another state",
+    "X935": "a flow is no reconciliation, or has no such kept run",
     "X937": "a break cannot be healed",
     "X999": "a fault of crosswalk itself",
 }

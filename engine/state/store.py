@@ -147,8 +147,10 @@ class Tx:
 class Store:
     """An open state. Threads may share it; each transaction has a connection of its own.
 
-    url: as the workspace writes it, without its password.
+    url: as the workspace writes it, without its password. passing: whether nothing that is written stays.
     """
+
+    passing = False
 
     def __init__(self, engine: Engine, url: str) -> None:
         self.engine, self.url = engine, url

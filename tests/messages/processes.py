@@ -176,6 +176,12 @@ def changed_meanwhile(world: World) -> None:
 _deciding("X926", changed_meanwhile)
 
 
+@case("X930")
+def a_saved_plan(place: Place) -> str:
+    place.write(files())
+    return place.command("plan", "deals", "--save", "p.json")
+
+
 @case("X931")
 def neither(place: Place) -> str:
     place.write(files())

@@ -19,7 +19,7 @@ from engine.spec.workspace import Workspace
 from engine.state import canonical
 from engine.state.store import Store
 from tests.conftest import Make
-from tests.run.test_sync import FILES, SCHEMA, World, person
+from tests.run.test_sync import FILES, SCHEMA, TABLE, World, person
 
 FIRM = (
     SCHEMA
@@ -260,6 +260,25 @@ def test_refresh_sends_again_what_reads_a_changed_record(make: Make) -> None:
     assert world.run()["updated"] == 1
     assert world.sql("select team_name from people where name = 'Ada'") == [("Blue",)]
     assert world.run()["updated"] == 0
+
+
+def test_what_a_refresh_could_not_deliver_stays_an_exception_while_the_record_comes_as_it_was(make: Make) -> None:
+    world = World(make(FILES))
+    world.sql("drop table people")
+    world.sql(TABLE.replace("team_name text", "team_name text check (team_name <> 'Blue')"))
+    world.edit("flows/people.yaml", "guard:", "refresh: [team]\nguard:")
+    given = [person("1", team="t1"), person("2", "Bob")]
+    world.put("people", given)
+    world.run("teams")
+    assert world.run()["created"] == 2
+    time.sleep(1.1)  # positions are kept to the second of a run's start
+    world.put("teams", [{"id": "t1", "name": "Blue", "open": True}])
+    world.run("teams")
+    assert world.run()["quarantined"] == 1
+    world.run(full=True)
+    world.put("people", [*given, person("3", "Cleo", at="2026-03-01T00:00:00Z")])
+    assert world.run(full=True)["created"] == 1
+    assert [(row.key, row.target, row.code) for row in world.exceptions()] == [("1", "dw", "E450")]
 
 
 def test_tables_of_the_store_decide_and_totals_are_collected(make: Make) -> None:

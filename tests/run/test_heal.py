@@ -47,7 +47,8 @@ def alone(systems: Systems, more: str) -> None:
 def in_step(systems: Systems, count: int = 3) -> None:
     """Both systems hold the same bills, linked."""
     systems.put([invoice(n) for n in range(1, count + 1)], [])
-    assert systems.sync()["state"] == "succeeded" if False else systems.sync().run["state"] == "succeeded"
+    run = systems.sync().run
+    assert run["state"] == "succeeded", run
 
 
 @pytest.mark.parametrize("way", ["flow", "sides"])

@@ -60,6 +60,10 @@ def test_the_guide_works_as_written(make: Make) -> None:
             code, _, err = forks().run(folder, words, 60, LOGNAME="bob")
             assert code == 2 and "X924" in err, "what waits for an approval is not resumed"
             continue
+        if words[:2] == ["plan", "deals"]:
+            out = forks().run(folder, words, 60)[1]
+            assert "Mill is worth 300000" in out and "+ psa" in out and "customer: erp created" in out
+            continue
         found, paused = told(person, *words), words[:2] == ["processes", "pause"]
         if words[:2] == ["processes", "pause"]:
             one = found["process"] if "process" in found else found["processes"][0]
@@ -92,3 +96,19 @@ def _waiting(told: Any, folder: Path) -> str:
     (one,) = told("bob", "processes", "list", "--state", "waiting")["processes"]
     assert (one["step"], one["waiting"], one["message"]) == ("large", "approval", "Bridge is worth 999999")
     return str(one["id"])
+
+
+def test_a_flow_in_the_shadow_tells_with_each_run_what_it_would_do(make: Make) -> None:
+    folder = make(files(mode="shadow"))
+    (folder / "data").mkdir()
+    for name, rows in ROWS.items():
+        (folder / f"data/{name}.ndjson").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = folder / "crosswalk.yaml"
+    settings.write_text(settings.read_text().replace("path: data }", "path: data, format: ndjson }"))
+    out = json.loads(forks().run(folder, ["run", "clients", "deals", "--json"], 60)[1])
+    shown = json.loads(forks().run(folder, ["runs", "show", out["runs"][1]["run"], "--json"], 60)[1])["run"]
+    assert [one["state"] for one in shown["instances"]] == ["done", "done"], shown
+    assert shown["processes"] == {"done": 2}
+    text = forks().run(folder, ["runs", "show", out["runs"][1]["run"]], 60)[1]
+    assert "a new instance for" in text and "complete: holds" in text
+    assert json.loads(forks().run(folder, ["processes", "list", "--all", "--json"], 60)[1]) == {"processes": []}

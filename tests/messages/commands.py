@@ -320,3 +320,8 @@ def accepted_already(place: Place) -> str:
 @case("X935")
 def no_reconciliation(place: Place) -> str:
     return _compared(place).command("reconcile", "breaks", "push")
+
+
+@case("X937")
+def not_to_be_healed(place: Place) -> str:
+    return _compared(place).command("reconcile", "heal", "nightly", "b-2")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.compile.process import StepPlan
+from engine.compile.steps import StepPlan
 from engine.run.hand import Back, Ended, Fails, Hand, Outcome, Waits
 from engine.sdk.errors import Problem
 from engine.state import approvals, processes

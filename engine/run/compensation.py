@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from engine.compile.process import StepPlan
+from engine.compile.steps import StepPlan
 from engine.compile.sync import SyncPlan, TargetPlan
 from engine.run.diff import diff_items
 from engine.run.hand import Fails, Hand, Waits

@@ -5,7 +5,7 @@ Through a mapping with `onto` a record that is there already is changed, exactly
 
 from __future__ import annotations
 
-from engine.compile.process import StepPlan
+from engine.compile.steps import StepPlan
 from engine.compile.sync import SyncPlan
 from engine.run.commit import commit_items
 from engine.run.hand import RECORDS, Ended, Fails, Hand, Outcome, Waits

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from engine.compile.functions import FunctionFault
 from engine.compile.operators import true
-from engine.compile.process import StepPlan
+from engine.compile.steps import StepPlan
 from engine.run.approvals import approve, still_approved
 from engine.run.calls import call
 from engine.run.compensation import begin_compensation, compensate

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.compile.process import StepPlan
+from engine.compile.steps import StepPlan
 from engine.compile.sync import SyncPlan
 from engine.run.commit import commit_items
 from engine.run.deliver import deliver_items

@@ -86,6 +86,11 @@ class Runner:
         """Run one flow; every end is a Result. Documents that are wrong raise SpecError before a run exists."""
         document = self.flow(name)
         flow: SyncFlow | ProcessFlow | ReconcileFlow = document.model
+        asked = {"--since": options.since, "--until": options.until, "--limit": options.limit, "--plan": options.only}
+        given = next((name for name, value in asked.items() if value is not None), None)
+        if given is not None and isinstance(flow, ReconcileFlow):
+            raise UsageError(Problem("X900", f"{name!r} is a reconciliation, which compares all records: it takes no {given}",
+                                     document.at("kind"), "leave it out; `window` says which records count"))  # fmt: skip
         with self.store.begin("lease") as tx:
             lease = leases.claim(tx, f"flow:{name}")
             if lease is None or flow.mode == "off":

@@ -218,5 +218,8 @@ CODES: dict[str, str] = {
     "X926": "what is to be approved has changed",
     "X930": "a plan of a process flow cannot be saved",
     "X931": "neither or both of an instance and a flow are named",
+    "X933": "there is no such break",
+    "X934": "a break is in another state",
+    "X935": "a flow is no reconciliation, or has no such kept run",
     "X999": "a fault of crosswalk itself",
 }

@@ -377,6 +377,21 @@ def test_a_called_flow_brings_the_record_to_its_end_first(world: New) -> None:
     assert deals.made("erp", "customers") == ["Acme Ltd"]
 
 
+@pytest.mark.parametrize(("trouble", "wanted"), [("rate_limited", "rate_limit"), ("unreachable", "connection")])
+def test_a_target_that_takes_nothing_is_tried_again_until_it_does(world: New, trouble: str, wanted: str) -> None:
+    deals = world()
+    deals.memory["psa"].faults = {"projects": [trouble] * 3}
+    deals.run()
+    for _ in range(2):
+        assert (deals.one.state, deals.one.waiting) == ("waiting", "timer") and deals.one.until is not None
+        found = [(row.exception_class, row.state, row.target) for row in deals.exceptions()]
+        assert found == [(wanted, "waiting", "psa")] and deals.made("psa", "projects") == []
+        deals.run()
+    deals.run()
+    assert deals.one.state == "done" and deals.exceptions() == []
+    assert deals.made("psa", "projects") == ["Mill"] and deals.memory["erp"].creates["jobs", "Mill"] == 1
+
+
 PAUSES = {
     "an event": ("  - wait: staffed\n    event: deal.staffed\n    timeout: 30d\n", lambda deals: deals.tell("deal.staffed.v1", deals.one.canonical_id), "done"),
     "a decision": (APPROVE, lambda deals: deals.decide("approve", "ann"), "done"),

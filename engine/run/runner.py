@@ -20,6 +20,7 @@ from engine.run.guards import Held
 from engine.run.heal import heal_after, run_heal
 from engine.run.isolate import note_death
 from engine.run.items import Counts
+from engine.run.kept_plans import KeptPlans
 from engine.run.meanwhile import meanwhile
 from engine.run.pinned import PINNED, sources_of
 from engine.run.plan import planned_calls
@@ -65,8 +66,11 @@ class Result:
 class Runner:
     """Runs flows of one workspace on one state."""
 
-    def __init__(self, workspace: Workspace, store: Store, progress: Progress | None = None) -> None:
+    def __init__(
+        self, workspace: Workspace, store: Store, progress: Progress | None = None, plans: KeptPlans | None = None
+    ) -> None:
         self.workspace, self.store, self.progress = workspace, store, progress
+        self.plans = plans if plans is not None else KeptPlans()
         self.cancelled = threading.Event()
 
     def registry(self) -> Registry:

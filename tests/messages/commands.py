@@ -322,6 +322,21 @@ def no_reconciliation(place: Place) -> str:
     return _compared(place).command("reconcile", "breaks", "push")
 
 
+@case("R654")
+def no_room_for_rows(place: Place) -> Any:
+    import errno
+
+    from engine.run.spill import Spill
+
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with patch("engine.run.spill._write_all", side_effect=full), patch("engine.run.spill.gettempdir", lambda: "/tmp"):
+        it = Spill(1)
+        try:
+            it.add(b"a line\n")
+        finally:
+            it.close()
+
+
 @case("X937")
 def not_to_be_healed(place: Place) -> str:
     return _compared(place).command("reconcile", "heal", "nightly", "b-2")

@@ -58,7 +58,7 @@ class Box:
         self.lock, self.calls = threading.Lock(), 0
         self.lose: Any = lambda call: None
 
-    def __call__(self, request: Request) -> Reply | None:
+    def handle(self, request: Request) -> Reply | None:
         with self.lock:
             if request.method == "GET":
                 ref = request.query.get("ref")
@@ -107,7 +107,7 @@ def _secret(monkeypatch: pytest.MonkeyPatch) -> None:
 def box() -> Iterator[tuple[Box, str]]:
     held = Box()
 
-    server = Server("box", held)
+    server = Server("box", lambda request: held.handle(request))
     yield held, server.url
     server.close()
 

@@ -14,6 +14,7 @@ from engine.compile.process import ProcessPlan, compile_process
 from engine.compile.reconcile import ReconcilePlan, compile_reconcile
 from engine.compile.registry import Registry
 from engine.compile.sync import Describe, SyncPlan, compile_sync
+from engine.run.connectors import Connectors
 from engine.run.expectations import judge_run
 from engine.run.expectations import told as told_alert
 from engine.run.guards import Held
@@ -27,7 +28,7 @@ from engine.run.plan import planned_calls
 from engine.run.process import run_process
 from engine.run.reconcile import run_reconcile
 from engine.run.replay import run_replay
-from engine.run.session import Connectors, Options, Session
+from engine.run.session import Options, Session
 from engine.run.sync import run_sync
 from engine.sdk.errors import ConnectorError, CrosswalkError, Problem, SpecError, UsageError
 from engine.sdk.record import Fields, decode_json, encode_json

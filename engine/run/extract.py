@@ -18,6 +18,7 @@ from engine.compile.operators import number, true
 from engine.compile.reconcile import ReconcilePlan, SidePlan
 from engine.compile.rules import problem_of
 from engine.compile.schema import value_at
+from engine.compile.sync import SyncPlan
 from engine.run.control import Contribution, Controls, contribution
 from engine.run.identity import new_identity
 from engine.run.items import Item
@@ -25,6 +26,7 @@ from engine.run.mapping import make_items, map_items
 from engine.run.reading import Reading
 from engine.run.session import Options, Session
 from engine.run.spill import Spill
+from engine.sdk.connector import Slice
 from engine.sdk.errors import Problem
 from engine.sdk.record import JSON, Fields, Record, canonical_json, decode_json, digest, encode_json
 from engine.state import canonical, links
@@ -92,17 +94,29 @@ class Extract:
     """Records of which something cannot be read."""
     began: datetime = datetime.min
     ahead: float = 0.0
+    slices: tuple[Slice, ...] | None = None
+    """What it was cut to; None: everything was read."""
+    looked_up: int = 0
+    """Records that were read beside."""
+    searched: set[str] = field(default_factory=set)
+    """Keys of which the system was asked for every record."""
 
 
 def extract(
     session: Session, plan: ReconcilePlan, side: SidePlan, low: str | None, controls: Controls,
-    only: Sequence[str] | None = None,
+    only: Sequence[str] | None = None, slices: tuple[Slice, ...] | None = None,
 ) -> Extract:  # fmt: skip
-    """Read one side. only: no other records than these (canonical ids, or `connection:native id`).
+    """Read one side. only: no other records than these (canonical ids, or `connection:native id`). slices: only these parts.
 
     Raises ConnectorError where it does not come to its end: nothing is concluded from a part of it.
     """
-    return _Extractor(session, plan, side, low, controls, only).run()
+    extractor = _Extractor(session, plan, side, low, controls, only)
+    extractor.found.slices = slices
+    try:
+        return extractor.run()
+    except BaseException:
+        extractor.found.lines.close()
+        raise
 
 
 class _Extractor:
@@ -174,13 +188,26 @@ class _Extractor:
         options = session.options
         session.options = replace(Options(full=True), trigger=options.trigger, records=tuple(self.only or ()))
         try:
-            reading = Reading(session, intake)
-            for records, _ in reading:
+            for records in self._records(intake):
                 with session.reading():
                     self.found.read += len(records)
                     yield list(self._mapped(records))
         finally:
             session.options = options
+
+    def _records(self, intake: SyncPlan) -> Iterator[list[Record]]:
+        """Slice by slice, where it is cut. What cannot be told may be in both of them, and is given once."""
+        if self.found.slices is None:
+            for records, _ in Reading(self.session, intake):
+                yield records
+            return
+        first, *others = self.found.slices
+        given: set[str] = set()
+        for records, _ in Reading(self.session, intake, (first,)):
+            given.update(record.key for record in records)
+            yield records
+        for records, _ in Reading(self.session, intake, others):
+            yield [record for record in records if record.key not in given]
 
     def _stored(self) -> Iterator[Iterable[Given]]:
         """Canonical records as they are kept; one view of the store from the first to the last."""

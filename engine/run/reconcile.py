@@ -87,6 +87,8 @@ def run_reconcile(session: Session, plan: ReconcilePlan) -> Outcome:
         with session.reading() as tx:
             live = breaks.live(tx, plan.name)
         outcome = compare(session, plan, extracts, controls, set(live))
+    if session.cancelled.is_set():  # what was not come to would look gone
+        return Outcome()
     if not session.options.plan:
         _keep(session, plan, extracts, outcome, controls)
     session.counts.breaks = told_counts(session, plan, outcome)

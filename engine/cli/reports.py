@@ -12,7 +12,7 @@ from engine.cli.answer import printable, table
 from engine.cli.breaks import known_flow
 from engine.cli.main import Context, common, pass_context
 from engine.run.disclosure import MASK
-from engine.run.report_words import amounts, key_said, number, said
+from engine.run.report_words import amounts, number, said
 from engine.sdk.errors import Problem, UsageError
 from engine.state import reconciliations
 from engine.state.reconciliations import Reconciliation
@@ -80,7 +80,9 @@ def _file(context: Context, tx: Tx, one: Reconciliation, style: str, output: Pat
     with saving(place, context.workspace.folder):
         write(made, style, place)
     shown = place.relative_to(context.workspace.folder).as_posix() if output is None else str(output)
-    context.answer({"report": {"flow": one.flow, "run": one.run, "format": style, "path": shown}}, lambda: click.echo(shown))
+    context.answer(
+        {"report": {"flow": one.flow, "run": one.run, "format": style, "path": shown}}, lambda: click.echo(shown)
+    )
 
 
 def _summary(context: Context, tx: Tx, one: Reconciliation) -> None:
@@ -104,7 +106,9 @@ def _show(made: Any) -> None:
     def sums(given: dict[str, Any]) -> str:
         return MASK if hidden else amounts(given)
 
-    click.echo(printable(f"{made.flow}  {moment(made.at)}  run {made.run}{'' if made.latest else '  (not the latest)'}"))
+    click.echo(
+        printable(f"{made.flow}  {moment(made.at)}  run {made.run}{'' if made.latest else '  (not the latest)'}")
+    )
     click.echo(printable(made.verdict))
     for name, side in made.sides.items():
         click.echo(printable(f"  {name}: {side['connection']}, {number(side['read'])} read, {number(side['compared'])} compared, "
@@ -145,11 +149,17 @@ def _totals(made: Any) -> None:
         gap, share = page.variance(cell)
         by = ", ".join(said(value) for value in cell.by.values())
         rows.append((cell.name, by, *[page.sum(cell, cell.sums.get(side)) for side in made.sides], gap, share))
-    table(("control total", "of", *made.sides, "variance", "%"), rows, right=(*made.sides, "variance", "%"))
-    click.echo(f"{len(off)} of {len(made.cells)} control totals differ" + (f", {LINES} shown" if len(off) > LINES else ""))
-    for part in made.parts(off[0])[:5]:
+    table(
+        ("control total", "of", *map(made.side, made.sides), "variance", "%"),
+        rows,
+        right=(*map(made.side, made.sides), "variance", "%"),
+    )
+    click.echo(
+        f"{len(off)} of {len(made.cells)} control totals differ" + (f", {LINES} shown" if len(off) > LINES else "")
+    )
+    for name, part in made.parts(off[0])[:5]:
         sums = ", ".join(f"{side} {page.sum(off[0], part.sums.get(side))}" for side in made.sides)
-        click.echo(printable(f"  behind the first: {key_said(made.cover.key_of(part.key))}: {sums}"))
+        click.echo(printable(f"  behind the first: {name}: {sums}"))
 
 
 def _history(context: Context, flow: str) -> None:
@@ -160,10 +170,15 @@ def _history(context: Context, flow: str) -> None:
         points = history(tx, flow, 1000)
         newest = next(iter(reconciliations.listed(tx, flow, 1)), None)
     hidden = newest is not None and Cover.of(context.workspace, flow, newest.entity).amount
-    told = [{"run": one.run, "at": one.at, "remaining": one.remaining, "at_stake": MASK if hidden else one.sums} for one in points]
+    told = [
+        {"run": one.run, "at": one.at, "remaining": one.remaining, "at_stake": MASK if hidden else one.sums}
+        for one in points
+    ]
 
     def text() -> None:
-        rows = [(one.run, moment(one.at), number(one.remaining), MASK if hidden else amounts(one.sums)) for one in points]
+        rows = [
+            (one.run, moment(one.at), number(one.remaining), MASK if hidden else amounts(one.sums)) for one in points
+        ]
         table(("run", "read", "unexplained", "at stake"), rows, right=("unexplained", "at stake"))
 
     context.answer({"reports": told}, text)

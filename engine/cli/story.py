@@ -25,7 +25,8 @@ CHAPTERS = {
         "billing-time", "billing-expenses", "billing-milestones", "milestone-billing", "billing-schedules", "billing-usage", "billing-changes",
         "billing-pass-through", "intercompany", "billing-to-invoices", "invoices-to-psa", "invoice-status-to-crm",
     ),
-    "cash and books": ("payments", "payments-to-psa", "credit-status", "journals-to-erp", "revenue-schedules", "period-close"),
+    "cash and books": ("payments", "payments-to-psa", "credit-status", "journals-to-erp", "revenue-schedules", "revenue-plans",
+                       "revenue-journals", "milestone-revenue", "period-close"),
 }  # fmt: skip
 FLOWS = tuple(flow for flows in CHAPTERS.values() for flow in flows)
 BILLING = ("billing-time", "billing-to-invoices", "invoices-to-psa", "invoice-status-to-crm")

@@ -151,8 +151,8 @@ class Judge:
             if object == self.sides[side].object:
                 ended = " (it was deleted)" if state == "deleted" else ""
                 return "gone", f"{side} no longer has {native}, which it is linked to{ended}"
-        unlinked = next((row for rows in met.rows.values() for row in rows if row.id is None), None)
-        return ("not linked", None) if unlinked is not None else ("never there", None)
+        unlinked = not self.plan.key and any(row.id is None for rows in met.rows.values() for row in rows)
+        return ("not linked", None) if unlinked else ("not there", None)
 
     # ------------------------------------------------------------------ values
     def _fields(self, met: Met, sides: Mapping[str, list[Row]]) -> Iterator[Fields]:

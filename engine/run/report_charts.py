@@ -9,20 +9,20 @@ from markupsafe import Markup, escape
 from engine.run.report_words import amounts, number, plural
 from engine.run.reports import Point, Tally, moment
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 720, 190, 52, 26, 14
+WIDTH, HEIGHT, LEFT, RIGHT, BOTTOM, TOP = 760, 190, 52, 62, 26, 14
 
 
 def trend(points: Sequence[Point], below: int | None = None, *, hidden: bool = False) -> Markup:
     """Unexplained breaks of the last runs, the oldest first; below: the flow's limit."""
     top = _rounded(max([one.remaining for one in points] + ([below] if below else []), default=0))
-    high, wide = HEIGHT - BOTTOM - TOP, WIDTH - LEFT - 8
+    high, wide = HEIGHT - BOTTOM - TOP, WIDTH - LEFT - RIGHT
     step = wide / max(len(points), 6)
     parts = [
         _open("trend", WIDTH, HEIGHT, "Unexplained breaks by run", f"{plural(len(points), 'run')}, the oldest first")
     ]
     for share in (0, 0.5, 1):
         y = TOP + high * (1 - share)
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         if share != 0.5 or top % 2 == 0:
             parts.append(
                 f'<text class="axis" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{number(int(top * share))}</text>'
@@ -40,10 +40,8 @@ def trend(points: Sequence[Point], below: int | None = None, *, hidden: bool = F
                          f'text-anchor="middle">{number(one.remaining)}</text>')  # fmt: skip
     if below:
         y = TOP + high * (1 - below / top)
-        parts.append(f'<line class="limit" x1="{LEFT}" x2="{WIDTH}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(
-            f'<text class="axis" x="{WIDTH}" y="{y - 4:.1f}" text-anchor="end">limit: below {number(below)}</text>'
-        )
+        parts.append(f'<line class="limit" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text class="axis" x="{WIDTH - RIGHT + 5}" y="{y + 4:.1f}">below {number(below)}</text>')
     for place in sorted({0, len(points) - 1}) if points else ():
         x, anchor = LEFT + step * (place + 0.5), "middle" if place else "start"
         x = x - step * 0.35 if not place else x
@@ -60,7 +58,7 @@ def bars(tallies: Sequence[Tally]) -> dict[str, Markup]:
     for one in tallies:
         long = 200 * one.count / most if most else 0
         svg = (
-            '<svg class="inline" viewBox="0 0 200 12" width="200" height="12" aria-hidden="true" focusable="false">'
+            '<svg class="inline" viewBox="0 0 200 12" preserveAspectRatio="none" aria-hidden="true" focusable="false">'
             f'<rect class="track" width="200" height="12" rx="2"/><rect class="bar" width="{long:.1f}" height="12" rx="2"/></svg>'
         )
         found[one.name] = Markup(svg)  # noqa: S704 - numbers of ours

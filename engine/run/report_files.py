@@ -25,7 +25,9 @@ WRITERS: dict[str, Callable[[Report, BinaryIO], None]] = {
 }  # fmt: skip
 
 
-def write_reports(store: Store, workspace: Workspace, run: str, formats: Iterable[str], figures: Fields) -> list[Fields]:
+def write_reports(
+    store: Store, workspace: Workspace, run: str, formats: Iterable[str], figures: Fields
+) -> list[Fields]:
     """The reports of a run that is about to end: [{format, path}], paths below the workspace. Raises CrosswalkError X936."""
     wanted = list(dict.fromkeys(formats))
     with store.read() as tx:

@@ -13,7 +13,7 @@ import jinja2
 
 from engine.run import report_charts, report_words
 from engine.run.disclosure import MASK
-from engine.run.report_words import amount, amounts, number, said, visible
+from engine.run.report_words import amount, number, said, visible
 from engine.run.reports import Report, moment, variance
 from engine.state.breaks import Break
 from engine.state.reconciliations import Cell
@@ -33,7 +33,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {"visible": lambda text: visible(str(text)), "said": said, "number": number, "moment": moment,
-                            "key": report_words.key_said, "days": report_words.days}  # fmt: skip
+                            "days": report_words.days}  # fmt: skip
     return environment
 
 
@@ -67,9 +67,15 @@ class Page:
         self.sides = list(report.sides)
         self.two = len(self.sides) == 2
 
-    def sums(self, given: dict[str, Any]) -> str:
-        """Amounts by currency."""
-        return MASK if self.report.cover.amount else amounts(given) or "—"
+    def lines(self, given: dict[str, Any]) -> list[str]:
+        """Amounts by currency, each on a line."""
+        if self.report.cover.amount:
+            return [MASK]
+        return [amount(value, currency) for currency, value in sorted(given.items()) if value] or ["—"]
+
+    def counts(self, name: str) -> bool:
+        """Whether a control total counts records, so that their number need not be told again."""
+        return name == "records" or name.startswith("records by ")
 
     def stake(self, one: Break) -> str:
         return "—" if one.amount is None else amount(one.amount, one.currency)
@@ -77,7 +83,7 @@ class Page:
     def title(self, name: str) -> str:
         """A class in words."""
         if name.startswith("missing_"):
-            return f"missing in {visible(name.removeprefix('missing_'))}"
+            return f"missing in {visible(self.report.side(name.removeprefix('missing_')))}"
         return TITLES.get(name, name)
 
     def by(self, cell: Cell) -> list[tuple[str, str]]:
@@ -106,11 +112,11 @@ class Page:
         return told, "—" if share is None else f"{'+' if share > 0 and self.two else ''}{share:,}%"
 
     def behind(self, cell: Cell) -> list[tuple[str, list[tuple[list[str], str]]]]:
-        """(key, for each side its native ids and what it adds) of the first records that make a line differ."""
+        """(name, for each side its native ids and what it adds) of the first records that make a line differ."""
         found = []
-        for part in self.report.parts(cell)[:BEHIND]:
+        for name, part in self.report.parts(cell)[:BEHIND]:
             sides = [(list(part.natives.get(side, ())), self.sum(cell, part.sums.get(side))) for side in self.sides]
-            found.append((report_words.key_said(self.report.cover.key_of(part.key)), sides))
+            found.append((visible(name), sides))
         return found
 
     def share(self) -> str:

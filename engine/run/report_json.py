@@ -27,8 +27,8 @@ def as_json(report: Report) -> tuple[Fields, Iterator[Fields]]:
     for cell in report.cells:
         gap, share = variance(report, cell)
         behind: list[JSON] = [
-            {"key": report.cover.key_of(part.key), "sums": part.sums, "natives": part.natives}
-            for part in (report.parts(cell) if cell.differs else [])
+            {"label": name, "key": report.cover.key_of(part.key), "sums": part.sums, "natives": part.natives}
+            for name, part in (report.parts(cell) if cell.differs else [])
         ]
         totals.append({"name": cell.name, "by": cell.by, "sums": cell.sums, "records": cell.records, "differs": cell.differs,
                        "variance": gap, "percent": share, "parts": cell.parts, "behind": behind})  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+from engine.compile.casts import EXACT
 from engine.sdk.money import minor_digits
 from engine.sdk.record import JSON, decode_json, encode_json
 
@@ -29,15 +30,14 @@ def number(value: Decimal | int) -> str:
 
 
 def amount(value: Decimal | int | str, currency: str | None) -> str:
-    """1,204.50 EUR: with the decimals of its currency at least, and never fewer than it has."""
+    """1,204.50 EUR: with the decimals of its currency, and with more where it has more."""
     exact = Decimal(value)
     try:
         digits = minor_digits(currency or "")
     except ValueError:
         digits = 0
-    exponent = exact.as_tuple().exponent
-    if isinstance(exponent, int) and -exponent < digits:
-        return f"{exact:,.{digits}f} {currency}"
+    least = Decimal(1).scaleb(-digits)
+    exact = exact.quantize(least, context=EXACT) if exact == exact.quantize(least, context=EXACT) else exact
     return f"{number(exact)} {currency or ''}".rstrip()
 
 

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from engine.run.disclosure import MASK
 from engine.run.report_csv import columns, rows
-from engine.run.report_words import amounts, is_number, key_said, number, said, visible
+from engine.run.report_words import amounts, is_number, number, said, visible
 from engine.run.reports import Report, moment, variance
 from engine.state.breaks import Break
 
@@ -179,15 +179,15 @@ def _number(given: Any) -> Any:
 
 def _behind(book: Book, report: Report) -> None:
     sides = list(report.sides)
-    head = ["total", "by", "key", *[f"{side} id" for side in sides], *sides]
+    head = ["total", "by", "record", *[f"{side} id" for side in sides], *sides]
     sheet = Sheet(book, "Records behind totals", head)
     for cell in report.cells:
         if not cell.differs:
             continue
         by = ", ".join(f"{name} {said(value)}" for name, value in cell.by.items())
-        for part in report.parts(cell):
+        for name, part in report.parts(cell):
             natives = [", ".join(part.natives.get(side, ())) for side in sides]
-            sheet.add([cell.name, by, key_said(report.cover.key_of(part.key)), *natives,
+            sheet.add([cell.name, by, name, *natives,
                        *[_number(part.sums.get(side)) for side in sides]])  # fmt: skip
     sheet.close()
 

@@ -15,7 +15,7 @@ from decimal import Decimal
 from engine.compile.casts import EXACT
 from engine.run.cover import Cover
 from engine.run.disclosure import MASK
-from engine.run.report_words import amount, amounts, plural
+from engine.run.report_words import amount, amounts, key_said, plural
 from engine.sdk.errors import CrosswalkError
 from engine.sdk.record import Fields
 from engine.spec.reconcile import ReconcileFlow
@@ -103,7 +103,8 @@ class Report:
     sections: dict[str, Section] = field(default_factory=dict)
     breaks: Callable[[], Iterator[Break]] = field(default=lambda: iter(()))
     """All of them, as they may be shown, the oldest first."""
-    parts: Callable[[Cell], list[Part]] = field(default=lambda cell: [])
+    parts: Callable[[Cell], list[tuple[str, Part]]] = field(default=lambda cell: [])
+    """Records behind a line: what people know each by, and what it adds."""
 
     @property
     def sides(self) -> dict[str, Fields]:
@@ -129,9 +130,14 @@ class Report:
             off = "; control totals differ" if any(cell.differs for cell in self.cells) else ""
             return f"No unexplained difference remains among {whole}{off}."
         stake = amounts(figures["at_stake"]) if not self.cover.amount else MASK
-        at_stake = f", {stake} at stake" if stake else ""
+        at_stake = f"; {stake} at stake" if stake else ""
         remain = "remains" if figures["remaining"] == 1 else "remain"
         return f"{plural(figures['remaining'], 'difference')} {remain} unexplained among {whole}{at_stake}."
+
+    def side(self, name: str) -> str:
+        """A side as people know it: `left (psa)`."""
+        connection = self.sides[name]["connection"] if name in self.sides else name
+        return name if connection == name else f"{name} ({connection})"
 
     def standing(self, one: Break) -> str:
         """Which section a break belongs to."""
@@ -169,11 +175,26 @@ def gather(tx: Tx, workspace: Workspace, one: Reconciliation, figures: Fields | 
     )  # fmt: skip
     wanted = Wanted(one.flow, EVERY, span=(one.at, after))
     report.breaks = lambda: map(cover.over, breaks.each(tx, wanted))
-    report.parts = lambda cell: [
-        cover.part(part) for part in reconciliations.parts(tx, one.run, cell.total, cell.cell, PARTS)
-    ]
+    report.parts = lambda cell: _named(tx, report, reconciliations.parts(tx, one.run, cell.total, cell.cell, PARTS))
     _pick(report, rows)
     return report
+
+
+def _named(tx: Tx, report: Report, parts: list[Part]) -> list[tuple[str, Part]]:
+    """By the label of its break; a record without one by its key, or by its native ids where links join the sides."""
+    cover = report.cover
+    labels = breaks.labels(tx, report.flow, [part.key for part in parts])
+    found = []
+    for part in parts:
+        key, label = cover.key_of(part.key), labels.get(part.key)
+        if label is not None:
+            name = MASK if cover.label else label
+        elif isinstance(key, list):
+            name = key_said(key)
+        else:
+            name = next((ids[0] for ids in part.natives.values() if ids), "—")
+        found.append((name, cover.part(part)))
+    return found
 
 
 def _pick(report: Report, rows: int) -> None:

@@ -187,6 +187,7 @@ CODES: dict[str, str] = {
     "R639": "taking a step back failed",
     "R640": "a flow that was called did not come to its end in time",
     "R641": "an instance's documents cannot be used any more",
+    "R654": "there is no room for the rows of a reconciliation",
     "S700": "the state cannot be opened",
     "S701": "no driver for the state's database is installed",
     "S702": "the state was made by a newer version",

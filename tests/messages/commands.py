@@ -320,3 +320,29 @@ def accepted_already(place: Place) -> str:
 @case("X935")
 def no_reconciliation(place: Place) -> str:
     return _compared(place).command("reconcile", "breaks", "push")
+
+
+@case("R654")
+def no_room_for_rows(place: Place) -> Any:
+    import errno
+
+    from engine.run.spill import Spill
+
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with patch("engine.run.spill._write_all", side_effect=full), patch("engine.run.spill.gettempdir", lambda: "/tmp"):
+        it = Spill(1)
+        try:
+            it.add(b"a line\n")
+        finally:
+            it.close()
+
+
+@case("X936")
+def a_report_that_cannot_be_written(place: Place) -> str:
+    systems = Systems(place.folder)
+    systems.flow("report: [csv]\n")
+    systems.put([invoice(1), invoice(2)], [bill(1)])
+    (place.folder / ".crosswalk/reports").write_text("")
+    run = systems.run()
+    systems.close()
+    return f"{run['error']['code']} {run['error']['message'].replace(run['run'], 'r-ID')}"

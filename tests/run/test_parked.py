@@ -8,18 +8,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from connectors.sandbox.server import Reply, Request, Server
-from engine.run.runner import Runner
-from engine.run.session import Options
-from engine.spec.workspace import Workspace
 from engine.state import exceptions, runs
-from engine.state.store import Store
 from tests.conftest import Make
+from tests.run.folder import Folder
 from tests.run.test_sync import SCHEMA
 
 MANIFEST = """
@@ -74,23 +70,12 @@ class Box:
             return Reply(201, {"id": id})
 
 
-class World:
+class World(Folder):
     """A workspace that sends things to the box."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
 
     def give(self, *names: str) -> None:
         rows = [{"id": name, "name": name, "at": f"2026-01-{n + 1:02d}T00:00:00Z"} for n, name in enumerate(names)]
-        (self.folder / "data").mkdir(exist_ok=True)
-        (self.folder / "data/things.ndjson").write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-    def run(self) -> dict[str, Any]:
-        store = Store.open("sqlite:///.crosswalk/state.db", self.folder)
-        try:
-            return Runner(Workspace.open(self.folder), store).run("things", Options()).run
-        finally:
-            store.close()
+        self.put(rows)
 
     def through(self) -> dict[str, Any]:
         """Runs until the breaker lets a call through."""
@@ -103,11 +88,8 @@ class World:
 
     def state(self) -> tuple[list[exceptions.Row], Any]:
         """(exceptions that were ever opened, the cursor's position)."""
-        store = Store.open("sqlite:///.crosswalk/state.db", self.folder)
-        with store.read() as tx:
-            found = exceptions.listed(tx, everything=True), runs.cursor(tx, "things")[0]
-        store.close()
-        return found
+        with self.store() as store, store.read() as tx:
+            return exceptions.listed(tx, everything=True), runs.cursor(tx, "things")[0]
 
 
 @pytest.fixture

@@ -85,7 +85,9 @@ def test_every_single_change_is_found_and_no_other(systems: Systems, path: str, 
     assert systems.fields() == {"INV-3": [path]}
 
 
-def test_a_run_that_is_stopped_while_it_compares_closes_nothing(systems: Systems, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_is_stopped_while_it_compares_closes_nothing(
+    systems: Systems, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from engine.run import reconcile
 
     systems.put([invoice(n) for n in range(6)], [bill(0)])

@@ -196,7 +196,9 @@ def _really_missing(session: Session, plan: ReconcilePlan, errand: Errand) -> No
         live = {id: [link for link in found if link.state == "live"] for id, found in known.items()}
         ended = {str(one.canonical_id) for one in asked.values() if _ended(tx, errand, one)}
     natives = [link.native_id for found in live.values() for link in found]
+    session.store.crashpoint("before get")
     held = session.connectors[connection].get(object, natives) if natives else {}
+    session.store.crashpoint("after get")
     gone: list[Link] = []
     for key, one in asked.items():
         mine = live.get(str(one.canonical_id), [])

@@ -166,7 +166,7 @@ def gather(tx: Tx, workspace: Workspace, one: Reconciliation, figures: Fields | 
     cover = Cover.of(workspace, one.flow, one.entity)
     after = reconciliations.following(tx, one)
     flow = _flow(workspace, one.flow)
-    figures = figures or _figures(tx, one)
+    figures = {"healed": 0, "left": 0, "over_limit": 0, **(figures or _figures(tx, one))}
     report = Report(
         one.flow, one.entity, flow.owner if flow else None, one.run, one.at, instant(), after is None,
         str(flow.window.timezone) if flow and flow.window else "UTC", one.told, figures,

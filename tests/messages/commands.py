@@ -346,3 +346,8 @@ def a_report_that_cannot_be_written(place: Place) -> str:
     run = systems.run()
     systems.close()
     return f"{run['error']['code']} {run['error']['message'].replace(run['run'], 'r-ID')}"
+
+
+@case("X937")
+def not_to_be_healed(place: Place) -> str:
+    return _compared(place).command("reconcile", "heal", "nightly", "b-2")

@@ -16,7 +16,8 @@ BESIDE = ("renew", "budget", "job", "scan", "careful", "relay")
 COMMANDS = (
     "seed", "links add", "links remove", "links import", "links review", "links merge", "links split", "links remap",
     "cancel", "approve", "note", "replay", "discard", "assign", "tag", "edit", "supersede", "prune", "prune reads", "age",
-    "alerts", "pause", "resume", "indicators", "event", "decide", "resume process", "cancel process",
+    "alerts", "pause", "resume", "indicators", "event", "decide", "resume process", "pause process",
+    "each process", "cancel process", "accept", "reopen", "test",
 )  # fmt: skip
 """Commits of commands: each is one transaction of its own."""
 SERVE = ("leader", "tick", "sweep", "claim", "unit", "units", "inbox put", "inbox")

@@ -18,6 +18,7 @@ from engine.run.connectors import Connectors
 from engine.run.expectations import judge_run
 from engine.run.expectations import told as told_alert
 from engine.run.guards import Held
+from engine.run.heal import heal_after, run_heal
 from engine.run.isolate import note_death
 from engine.run.items import Counts
 from engine.run.kept_plans import KeptPlans
@@ -144,8 +145,10 @@ class Runner:
                 raise UsageError(Problem("X904", "the flow or what it uses was changed since the plan", document.at(),
                                          "plan again"))  # fmt: skip
             with _quiet_collector():
-                if isinstance(plan, ReconcilePlan):
-                    run_reconcile(session, plan)
+                if isinstance(plan, ReconcilePlan) and options.heal is not None:
+                    run_heal(self, session, plan)
+                elif isinstance(plan, ReconcilePlan):
+                    heal_after(self, session, plan, run_reconcile(session, plan))
                 elif isinstance(plan, ProcessPlan):
                     run_process(self, session, plan)
                 else:

@@ -19,6 +19,7 @@ from engine.compile.registry import Registry
 from engine.compile.rules import BETWEEN, LinkSlot, RefSlot
 from engine.compile.sync import SyncPlan
 from engine.run.connectors import Connectors
+from engine.run.errand import Asked, Errand
 from engine.run.events import Routes
 from engine.run.items import Counts, Item
 from engine.sdk.errors import ConnectorError
@@ -64,6 +65,12 @@ class Options:
     """Native key → the record as its system has sent it, complete and versioned: these keys of `records` are not read."""
     gone: frozenset[str] = frozenset()
     """Native keys of `records` that their system calls deleted; believed where reading no longer gives them."""
+    fresh: bool = False
+    """The ledger is not believed: records are compared with what their targets hold."""
+    errand: Errand | None = None
+    """Of a run that mends breaks: what it may write, and nothing else."""
+    heal: Asked | None = None
+    """Of a reconciliation: heal what it found, and compare nothing but that."""
     tick: str | None = None
     """The instant of its schedule that the run is for."""
     actor: str = ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Sequence
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -203,10 +202,10 @@ def show_alerts(alerts: Sequence[Fields]) -> None:
 
 def show_breaks(told: Fields) -> None:
     """What a reconciliation found, in a line or two."""
+    from engine.run.report_words import amounts
+
     found = told["breaks"]
-    stake = ", ".join(
-        f"{Decimal(amount):,} {currency}".strip() for currency, amount in sorted(found["at_stake"].items())
-    )
+    stake = amounts(found["at_stake"])
     classes = ", ".join(f"{count:,} {name}" for name, count in found["classes"].items())
     click.echo(f"{told['flow']}: {found['compared']:,} compared, {found['equal']:,} equal, {found['remaining']:,} breaks remain"
                f"{f' ({stake})' if stake else ''}{f': {classes}' if classes else ''}")  # fmt: skip
@@ -214,6 +213,16 @@ def show_breaks(told: Fields) -> None:
             if found[name]]  # fmt: skip
     if more:
         click.echo(f"  {', '.join(more)}")
+    if found["healed"] or found["left"]:
+        why = (
+            f", {found['left']:,} left: crosswalk reconcile heal {told['flow']} --plan says why"
+            if found["left"]
+            else ""
+        )
+        click.echo(f"  {found['healed']:,} healed{why}")
+    if found["over_limit"]:
+        click.echo(f"  {found['over_limit']:,} records could be healed, more than `heal: {{ limit }}`: nothing was; look at "
+                   f"crosswalk reconcile heal {told['flow']} --plan, then add --yes")  # fmt: skip
     if found["left_out"]:
         click.echo(f"  {found['left_out']:,} more than `keep_breaks` are counted here and not kept one by one")
     if found["remaining"] and "run" in told:
@@ -228,6 +237,8 @@ def show_runs(told: list[Fields], moved: list[Fields], alerts: Sequence[Fields] 
         _end(one)
         if one.get("breaks"):
             show_breaks(one)
+        for written in one.get("reports", ()):
+            click.echo(f"  report: {written['path']}")
         if one["quarantined"]:
             click.echo(
                 f"  {one['quarantined']} of {one['flow']} for a person: crosswalk exceptions list --flow {one['flow']}"

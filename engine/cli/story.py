@@ -18,14 +18,15 @@ CHAPTERS = {
         "services", "tax-codes", "vendors", "labour-categories", "rate-cards", "rate-card-versions",
     ),
     "people and clients": ("sellers", "clients", "contacts", "resources-to-erp", "people", "invitations"),
-    "contracts and projects": ("contracts", "quote-to-project", "projects-to-erp", "project-facts", "tasks", "milestones",
+    "contracts and projects": ("contracts", "quote-to-project", "projects-to-erp", "project-facts", "tasks", "task-facts", "milestones",
                                "contract-terms", "change-requests"),
     "work done": ("time-to-erp", "expenses-to-erp", "usage", "vendor-bills"),
     "billing": (
         "billing-time", "billing-expenses", "billing-milestones", "milestone-billing", "billing-schedules", "billing-usage", "billing-changes",
         "billing-pass-through", "intercompany", "billing-to-invoices", "invoices-to-psa", "invoice-status-to-crm",
     ),
-    "cash and books": ("payments", "payments-to-psa", "credit-status", "journals-to-erp", "revenue-schedules", "period-close"),
+    "cash and books": ("payments", "payments-to-psa", "credit-status", "journals-to-erp", "revenue-schedules", "revenue-plans",
+                       "revenue-journals", "milestone-revenue", "period-close"),
 }  # fmt: skip
 FLOWS = tuple(flow for flows in CHAPTERS.values() for flow in flows)
 BILLING = ("billing-time", "billing-to-invoices", "invoices-to-psa", "invoice-status-to-crm")

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from engine.compile.process import compile_process
+from engine.run.connectors import Connectors
 from engine.run.hand import Hand
 from engine.run.pinned import pinned
 from engine.run.process import advance, resume
-from engine.run.session import Connectors, Session
+from engine.run.session import Session
 from engine.sdk.errors import Problem, UsageError
 from engine.sdk.record import Fields
 from engine.state import approvals, audit, corrections, exceptions, processes
@@ -153,7 +154,7 @@ def _each(runner: Runner, flow: str, states: tuple[str, ...], what: str, detail:
     for id in sorted(ids):
         after = None
         while after is None:
-            with runner.store.begin(what) as tx:
+            with runner.store.begin("each process") as tx:
                 one = instance_of(tx, id)
                 if one.state not in states:
                     break

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.compile.process import StepPlan
+from engine.compile.steps import StepPlan
 from engine.run.events import Event, Routes, emit
 from engine.run.hand import Ended, Hand, Outcome
 from engine.run.waits import subject_of

@@ -12,7 +12,7 @@ from engine.compile.casts import EXACT
 from engine.compile.comparison import SILENT, differences, folded, told
 from engine.compile.functions import FunctionFault
 from engine.compile.reconcile import ReconcilePlan, SidePlan
-from engine.run.extract import DELETED, IN, OUTSIDE, UNWANTED, Extract, Row
+from engine.run.extract import DELETED, IN, OPTIONAL, OUTSIDE, UNWANTED, Extract, Row
 from engine.run.session import Session
 from engine.sdk.record import JSON, Fields, canonical_json, decode_json
 from engine.state import canonical, grounds, images
@@ -37,7 +37,7 @@ class Met:
         for side, mine in zip(sides, lines, strict=True):
             for line in mine:
                 row = Row.of(line)
-                there = rows if row.standing in (IN, OUTSIDE) else shadows
+                there = rows if row.standing in (IN, OUTSIDE, OPTIONAL) else shadows
                 there.setdefault(side.name, []).append(row)
         return cls(key.decode(), rows, shadows)
 
@@ -45,6 +45,11 @@ class Met:
     def inside(self) -> bool:
         """Whether a side has it in the window."""
         return any(row.standing == IN for rows in self.rows.values() for row in rows)
+
+    @property
+    def expected(self) -> bool:
+        """Whether a side has it and the others must, in the window or not."""
+        return any(row.standing != OPTIONAL for rows in self.rows.values() for row in rows)
 
     @property
     def id(self) -> str | None:
@@ -249,9 +254,9 @@ class Judge:
             *(t for _, native in natives for t in self.known.by_key.get(native, ())),
         ]
         for one in troubles:
-            if one.canonical_id in (None, met.id) and (
-                one.canonical_id is not None or self._of_flow(one.flow, natives, one.key)
-            ):
+            known = met.id is not None and one.canonical_id == met.id
+            # a record that was never delivered has no link yet, so here only its key says who it is
+            if known or ((met.id is None or one.canonical_id is None) and self._of_flow(one.flow, natives, one.key)):
                 return one.code, f"exception {one.id} of {one.flow}: {one.message}"
         for connection, kind, state, since in self.known.unresolved.get(met.id or "", ()):
             return "unresolved write", f"a {kind} at {connection} has no known outcome ({state} since {since[:19]}Z)"

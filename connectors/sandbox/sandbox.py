@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from connectors.sandbox.bus import Bus
 from connectors.sandbox.clock import Clock
 from connectors.sandbox.faults import Fault, Faults, Rule, rules_of
 from connectors.sandbox.journal import Entry
@@ -16,8 +17,8 @@ from connectors.sandbox.seed import fill
 from connectors.sandbox.server import Server
 from connectors.sandbox.store import Doc, Store
 
-SYSTEMS = ("salesforce", "kantata", "netsuite")
-_FAKES: dict[str, Any] = {"salesforce": Salesforce, "kantata": Kantata, "netsuite": NetSuite}
+SYSTEMS = ("salesforce", "kantata", "netsuite", "bus")
+_FAKES: dict[str, Any] = {"salesforce": Salesforce, "kantata": Kantata, "netsuite": NetSuite, "bus": Bus}
 
 
 class Sandbox:

@@ -50,7 +50,10 @@ def init(context: Context, folder: Path) -> None:
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(("flow", "mapping", "schema", "table", "connector", "test", "indicator")))
+@click.argument(
+    "kind",
+    type=click.Choice(("flow", "reconciliation", "mapping", "schema", "table", "connector", "test", "indicator")),
+)
 @click.argument("name")
 @click.option("--entity", help="Entity that it is for; the schema that resembles the name otherwise.")
 @click.option("--connection", help="Connection to ask for fields, or that a flow reads.")
@@ -64,6 +67,7 @@ def new(context: Context, /, kind: str, name: str, **given: str | None) -> None:
     \b
       crosswalk new mapping salesforce/account --connection crm --entity client
       crosswalk new flow clients --mapping salesforce/account
+      crosswalk new reconciliation clients-nightly --mapping salesforce/account
     """
     from engine.cli.scaffold import scaffold
     from engine.spec.export import modeline
@@ -73,13 +77,14 @@ def new(context: Context, /, kind: str, name: str, **given: str | None) -> None:
         raise UsageError(
             Problem("X900", f"{name!r} is not a name", None, "write letters, digits and hyphens, such as clients")
         )
-    shown = f"{FOLDERS[kind]}/{name}.yaml"
+    folder = "flow" if kind == "reconciliation" else kind
+    shown = f"{FOLDERS[folder]}/{name}.yaml"
     path = context.workspace.folder / shown
     if path.exists():
         raise UsageError(Problem("X911", f"{shown} is there already", None, "choose another name"))
     text, left = scaffold(context.workspace, kind, name, given)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(modeline(kind, shown) + text, "utf-8")
+    path.write_text(modeline(folder, shown) + text, "utf-8")
 
     def say() -> None:
         click.echo(f"written: {shown}")

@@ -137,7 +137,7 @@ def prune(context: Context) -> None:
     retention = context.workspace.settings.retention
     keep = {
         name: span
-        for name in ("exceptions", "inputs", "operations", "history", "inbox", "events")
+        for name in ("exceptions", "inputs", "operations", "history", "inbox", "events", "reconciliations")
         if (span := getattr(retention, name)) is not None
     }
     removed = remove(context.store, keep)

@@ -21,7 +21,7 @@ Chosen = dict[str, Any]
 NOT_THERE = "see `crosswalk exceptions list`"
 
 
-def _age(context: click.Context, option: Any, value: str | None) -> str | None:
+def age_option(context: click.Context, option: Any, value: str | None) -> str | None:
     if value is None:
         return None
     try:
@@ -40,7 +40,7 @@ OPTIONS = {
     ),
     "code": click.option("--code", help="With one code."),
     "fingerprint": click.option("--fingerprint", help="Alike: a fingerprint, or how it begins."),
-    "before": click.option("--older-than", "before", callback=_age, help="Opened longer ago, such as 3d."),
+    "before": click.option("--older-than", "before", callback=age_option, help="Opened longer ago, such as 3d."),
     "key": click.option("--key", help="Of one record, by its native id in the source."),
 }
 RENAMED = {"queue": click.option("--in-queue", "queue", help="In one queue."),

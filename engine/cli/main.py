@@ -31,7 +31,7 @@ COMMANDS = {
     "events": "engine.cli.events",
     "processes": "engine.cli.processes", "approvals": "engine.cli.approvals",
     "links": "engine.cli.links", "trace": "engine.cli.records", "explain": "engine.cli.records",
-    "indicators": "engine.cli.indicators",
+    "reconcile": "engine.cli.reconcile", "indicators": "engine.cli.indicators",
     "connectors": "engine.cli.care", "state": "engine.cli.care", "doctor": "engine.cli.care",
 }  # fmt: skip
 
@@ -176,6 +176,7 @@ SUMMARIES = {
     "links": "The crosswalk: find, add, import, remove, review, merge, split, remap.",
     "trace": "A record's journey across systems.",
     "explain": "Where a value came from.",
+    "reconcile": "Differences between systems: breaks, show, accept, reopen, assign, report.",
     "indicators": "Business measures against their limits.",
     "connectors": "Connections: list, describe, check.",
     "state": "The state's database: upgrade, backup, prune.",

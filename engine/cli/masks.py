@@ -5,19 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from engine.run.disclosure import MASK as MASK
+from engine.run.disclosure import sensitive as sensitive
 from engine.sdk.errors import CrosswalkError, Position
 from engine.sdk.record import Fields
 from engine.spec.workspace import Workspace
 from engine.state.exceptions import Row
 
-MASK = "••••"
 EVERYTHING = frozenset("*")
-
-
-def sensitive(workspace: Workspace, entity: str) -> set[str]:
-    """Canonical fields of an entity with `x-sensitive`."""
-    properties = workspace.document("schema", entity).data.get("properties", {})
-    return {name for name, sub in properties.items() if "x-sensitive" in sub}
 
 
 def in_system(workspace: Workspace, mapping: str, hidden: set[str]) -> frozenset[str]:

@@ -15,6 +15,7 @@ from engine.spec.process import KINDS
 from engine.state import approvals, runs
 from engine.state import processes as state
 from engine.state.processes import Instance
+from engine.state.steps import steps_of
 from engine.state.store import Tx
 
 BECAUSE = click.option("--because", required=True, help="Why; it stays in the timeline and the audit trail.")
@@ -93,7 +94,7 @@ def show(context: Context, id: str) -> None:
         ]  # fmt: skip
         steps = [
             {"step": row.step, "kind": row.kind, "state": row.state, "began_at": row.began_at, "ended_at": row.ended_at}
-            for row in state.steps(tx, id).values()
+            for row in steps_of(tx, id).values()
         ]
         names = ("at", "connection", "object", "record", "kind", "state", "native_id", "operation")
         writes = [dict(zip(names, row, strict=True)) for row in state.operations_of(tx, id)]

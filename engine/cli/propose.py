@@ -159,16 +159,18 @@ def _rule(source: FieldInfo, sub: Fields, currency: str | None) -> str:
     kind, text = str(sub.get("type")), source.type in ("string", "any")
     if "x-ref" in sub and kind == "string":
         target = sub["x-ref"] if isinstance(sub["x-ref"], str) else f"[{', '.join(sub['x-ref'])}]"
-        return f"{{ from: {path}, ref: {target}, on_missing: wait }}" if target != "any" else path
+        blank = ", blank: clear" if text else ""  # an empty cell names nobody, and nobody would ever come
+        return f"{{ from: {path}, ref: {target}, on_missing: wait{blank} }}" if target != "any" else path
     if sub.get("$ref") == "money":
         other = path_of(currency) if currency else "'EUR'"
         return f"{{ from: {path}, as: money, currency: {json.dumps(other)} }}"
     if kind in _NUMBERS and text:
-        return f"{{ from: {path}, as: {_NUMBERS[kind]} }}"
+        return f"{{ from: {path}, as: {_NUMBERS[kind]}, blank: clear }}"
     if kind == "boolean" and source.type != "boolean":
         return f"{{ from: {path}, as: boolean }}"
     if kind == "string" and sub.get("format") in ("date", "date-time"):
-        return f"{{ from: {path}, as: {'date' if sub['format'] == 'date' else 'datetime'} }}"
+        blank = ", blank: clear" if text else ""
+        return f"{{ from: {path}, as: {'date' if sub['format'] == 'date' else 'datetime'}{blank} }}"
     if kind == "string" and source.type in ("integer", "decimal"):
         return f"{{ from: {path}, as: string }}"
     if sub.get("enum") and source.values:

@@ -37,7 +37,7 @@ def assign(context: Context, ids: tuple[str, ...], person: str | None, moved: st
         )
     if person is not None and (nobody or not person.strip()):
         raise UsageError(Problem("X900", "somebody and nobody are both meant", None, "add --to NAME or --nobody"))
-    _short(person or "")
+    short(person or "")
     known = context.workspace.settings.queues
     if moved is not None and moved not in known:
         raise UsageError(unknown_name("queue", moved, known, context.workspace.at("queues")))
@@ -56,7 +56,7 @@ def assign(context: Context, ids: tuple[str, ...], person: str | None, moved: st
     context.answer({"assigned": names}, lambda: click.echo(f"{len(names)} assigned to {where}"))
 
 
-def _short(*words: str) -> None:
+def short(*words: str) -> None:
     if any(len(word) > LONGEST for word in words):
         raise UsageError(Problem("X900", f"a name has more than {LONGEST} characters", None, "write a shorter one"))
 
@@ -79,7 +79,7 @@ def tag(context: Context, ids: tuple[str, ...], add: tuple[str, ...], remove: tu
     """
     if not any(word.strip() for word in (*add, *remove)):
         raise UsageError(Problem("X900", "no tag is given", None, "add --add WORD or --remove WORD"))
-    _short(*add)
+    short(*add)
     rows = rows_of(context, ids, chosen, "tagged")
     agreed(context, rows, chosen, yes, "tagged")
     names = [row.id for row in rows]

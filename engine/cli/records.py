@@ -12,7 +12,7 @@ from engine.cli.main import Context, common, pass_context
 from engine.cli.masks import MASK, sensitive
 from engine.sdk.errors import Problem, UsageError
 from engine.sdk.record import Fields, decode_json
-from engine.state import canonical, ledger, operations, processes
+from engine.state import breaks, canonical, ledger, operations, processes
 from engine.state import links as state
 from engine.state.store import Tx
 
@@ -74,6 +74,11 @@ def trace(context: Context, record: str) -> None:
                 for row in tx.rows("SELECT id, flow, code, message, state, opened_at FROM exceptions WHERE canonical_id = ? "
                                    "ORDER BY opened_at", (id,))
             ],
+            "breaks": [
+                {"id": one.id, "flow": one.flow, "class": one.name, "state": one.state, "first_seen": one.first_seen,
+                 "why": one.why or one.cause, "closed_at": one.closed_at}
+                for one in breaks.listed(tx, states=("open", "accepted", "closed"), record=id)
+            ],
             "processes": [
                 {"id": one.id, "flow": one.flow, "state": one.state, "started_at": one.started_at, "finished_at": one.finished_at}
                 for one in processes.of_record(tx, id)
@@ -110,6 +115,10 @@ def _show_trace(told: Fields) -> None:
     ]
     events += [
         (one["started_at"], f"process {one['flow']} began  ({one['id']}, {one['state']})") for one in told["processes"]
+    ]
+    events += [
+        (one["first_seen"], f"{one['flow']} found {one['class']}: {one['why']}  ({one['id']}, {one['state']})")
+        for one in told["breaks"]
     ]
     for at, what in sorted(events):
         click.echo(printable(f"  {at}  {what}"))

@@ -22,15 +22,16 @@ FIXED = {
                  "    read: {{ get: /things, records: body }}\n",
     "indicator": "indicator: {name}\nentity: {entity}\nmeasure: count\n",
 }  # fmt: skip
-KINDS = ("flow", "mapping", "schema", "table", "connector", "test", "indicator")
+COMPARES = ("flow: {name}\nkind: reconcile\nentity: {entity}\ntrigger: [{{ schedule: \"0 2 * * *\", timezone: UTC }}]\n"
+            "left: {{ {left} }}\nright: {{ {right} }}\nkey: links\nreport: [html]\n")  # fmt: skip
 
 
 def scaffold(workspace: Workspace, kind: str, name: str, given: dict[str, str | None]) -> tuple[str, list[str]]:
     """(text of the document, what is left to do). given: entity, connection, object, mapping; None where not said."""
     if kind == "mapping":
         return _mapping(workspace, name, given)
-    if kind == "flow":
-        return _flow(workspace, name, given)
+    if kind in ("flow", "reconciliation"):
+        return _flow(workspace, name, given, reconciles=kind == "reconciliation")
     if kind == "test":
         return _test(workspace, name, given)
     title = name.split("/")[-1].replace("-", " ").capitalize()
@@ -108,8 +109,11 @@ def _object(objects: list[str], last: str) -> str:
     return next((folded[one] for one in (wanted, f"{wanted}s", wanted.removesuffix("s")) if one in folded), last)
 
 
-def _flow(workspace: Workspace, name: str, given: dict[str, str | None]) -> tuple[str, list[str]]:
-    """From the workspace's mapping that resembles the name, to another mapping of the same entity if there is one."""
+def _flow(
+    workspace: Workspace, name: str, given: dict[str, str | None], *, reconciles: bool = False
+) -> tuple[str, list[str]]:
+    """From the workspace's mapping that resembles the name, to another mapping of the same entity if there is one;
+    a reconciliation compares the two, or the one with the canonical store."""
     from rapidfuzz import fuzz
 
     known = _own_mappings(workspace, "flow")
@@ -118,13 +122,22 @@ def _flow(workspace: Workspace, name: str, given: dict[str, str | None]) -> tupl
     others = [one for one in known if one.split("/")[0] != source.split("/")[0]
               and workspace.document("mapping", one).model.entity == entity]  # fmt: skip
     connection = given["connection"] or _connection(workspace, source.split("/")[0]) or _any_connection(workspace)
+    target = next((one for one in others if _connection(workspace, one.split("/")[0])), None)
+    if reconciles:
+        other = (
+            f"connection: {_connection(workspace, target.split('/')[0])}, mapping: {target}"
+            if target
+            else "connection: canonical"
+        )
+        return COMPARES.format(
+            name=name, entity=entity, left=f"connection: {connection}, mapping: {source}", right=other
+        ), ["compare, ignore: see what a first run finds: crosswalk plan " + name]
     lines = [
         f"flow: {name}",
         "kind: sync",
         f"entity: {entity}",
         f"source: {{ connection: {connection}, mapping: {source} }}",
     ]
-    target = next((one for one in others if _connection(workspace, one.split("/")[0])), None)
     if target is None:
         lines += ["targets: []  # only the canonical store is filled; add { connection: …, mapping: … }"]
         return "\n".join(lines) + "\n", [f"targets: no other mapping of {entity} has a connection"]

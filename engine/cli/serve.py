@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import ssl
 import threading
 from ipaddress import ip_address
 from pathlib import Path
@@ -94,7 +95,15 @@ def _tls(host: str, allow_remote: bool, certificate: Path | None, key: Path | No
     for file in (certificate, key):
         if file is not None and not file.is_file():
             raise UsageError(Problem("X917", f"there is no file {file.name}", None, "give the PEM file's path"))
-    return (certificate, key) if certificate is not None and key is not None else None
+    if certificate is None or key is None:
+        return None
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: "")
+    except (ssl.SSLError, ValueError, OSError) as error:
+        reason = getattr(error, "reason", None) or str(error) or "it cannot be read"
+        raise UsageError(Problem("X917", f"{key.name} is no key of the certificate {certificate.name}: {reason}", None,
+                                 "give PEM files that belong together; the key without a password")) from None  # fmt: skip
+    return certificate, key
 
 
 def _loopback(host: str) -> bool:

@@ -25,7 +25,8 @@ CHAPTERS = {
         "billing-time", "billing-expenses", "billing-milestones", "milestone-billing", "billing-schedules", "billing-usage", "billing-changes",
         "billing-pass-through", "intercompany", "billing-to-invoices", "invoices-to-psa", "invoice-status-to-crm",
     ),
-    "cash and books": ("payments", "payments-to-psa", "credit-status", "journals-to-erp", "revenue-schedules", "period-close"),
+    "cash and books": ("payments", "payments-to-psa", "credit-status", "journals-to-erp", "revenue-schedules", "revenue-plans",
+                       "revenue-journals", "milestone-revenue", "period-close"),
 }  # fmt: skip
 FLOWS = tuple(flow for flows in CHAPTERS.values() for flow in flows)
 BILLING = ("billing-time", "billing-to-invoices", "invoices-to-psa", "invoice-status-to-crm")
@@ -94,8 +95,22 @@ class Story:
                 f"   the PSA has project {self.project} from its template ({', '.join(stories)}), the ERP job {jobs[0]['entityId']}."
             )
             first = next(one for one in self.told["first"] if one["flow"] == "quote-to-project")
+            self.told_of()
             self.say(
                 f"   Of the deals before it {first['waiting']} are large and wait for a second person: crosswalk approvals list"
+            )
+
+    def told_of(self) -> None:
+        """The bus hears of the project."""
+        from engine.run.relay import relay_all
+
+        relay_all(self.context.workspace, self.runner.store)
+        record = self.record("project", self.project)
+        told = [one for one in self.box.all("bus", "events") if one["subject"] == record]
+        self.good["the bus was told of the project"] = [one["type"] for one in told] == ["project.created.v1"]
+        for one in told:
+            self.say(
+                f"   the bus has {one['type']} {one['id']}: {one['data']['code']}, {one['data']['name']} (crosswalk events relay)."
             )
 
     def work(self) -> None:
@@ -195,6 +210,13 @@ class Story:
                 if found:
                     return found[0].native_id
         return None
+
+    def record(self, entity: str, native: str) -> str | None:
+        """The canonical id of a record of the PSA."""
+        from engine.state import links
+
+        with self.runner.store.read() as tx:
+            return next((one.canonical_id for one in links.of_native(tx, "psa", native) if one.entity == entity), None)
 
     def exceptions(self, flow: str | None = None) -> list[Any]:
         """Open exceptions."""

@@ -112,7 +112,8 @@ class Compared:
         }  # fmt: skip
         hints = {
             "tolerance": "numbers and amounts take a number, dates and instants a time such as 1d",
-            "text": "text and lists of text take it", "alike": "text and lists of text take it", "key": "lists of objects take it", "unordered": "lists of values take it",
+            "text": "text and lists of text take it", "alike": "text and lists of text take it",
+            "key": "lists of objects take it", "unordered": "lists of values take it",
         }  # fmt: skip
         for name, wrong in faults.items():
             if wrong:

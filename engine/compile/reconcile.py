@@ -97,9 +97,14 @@ def compile_reconcile(document: Document, registry: Registry, describe: Describe
     key = binder.key()
     binder.heals()
     window = binder.expression(flow.window.field, "window", "field") if flow.window is not None else None
-    if window is not None and window.gives is not None:
+    if window is not None:
         binder.dated(window)
+        binder.everywhere(window, given, ("window", "field"))
     totals = tuple(binder.total(number) for number in range(len(flow.totals)))
+    for number, total in enumerate(totals):
+        for place, one in ((("sum",), total.value), *((("by", nth), by) for nth, by in enumerate(total.by))):
+            if one is not None:
+                binder.everywhere(one, given, ("totals", number, *place))
     amount = binder.amount(totals, fields)
     sides = [problems.tried(lambda n=name, s=side: binder.side(n, s, intakes[n], given[n], fields))
              for name, side in flow.all_sides().items()]  # fmt: skip
@@ -225,6 +230,15 @@ class _Binder:
         if kind not in ("date", "instant", "plain"):
             self.problems.add("E394", f"{window.text!r} is {SPOKEN[kind]}, and a window is of days", window.at,
                               "name a date or an instant of the entity")  # fmt: skip
+
+    def everywhere(self, one: Expression, given: dict[str, set[str]], place: tuple[Any, ...]) -> None:
+        """A total or a window that reads what a side never gives would find a difference in every record."""
+        for name, paths in given.items():
+            tops = {path.split(".")[0] for path in paths} | {"id"}
+            lacking = next((path[0] for path in sorted(one.reads) if path and path[0] not in tops), None)
+            if lacking is not None:
+                self.problems.add("E391", f"{lacking!r} is not given by {name}", self.document.at(*place),
+                                  "name a field that every side's mapping gives, or give it there")  # fmt: skip
 
     def total(self, number: int) -> TotalPlan:
         """One control total. An amount is added up by its currency, named or not."""

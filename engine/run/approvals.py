@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from engine.compile.process import StepPlan
+from engine.compile.steps import StepPlan
 from engine.run.hand import Back, Ended, Fails, Hand, Outcome, Waits
 from engine.sdk.errors import Problem
 from engine.state import approvals, processes
 from engine.state.approvals import Approval
+from engine.state.steps import steps_of
 from engine.state.store import Tx, instant, moment_of
 
 USED = ("done", "failed", "undone", "left")
@@ -75,7 +76,7 @@ def still_approved(hand: Hand, step: StepPlan) -> Back | None:
     Once a step has acted on an approval, the record may change: it was for that act.
     """
     with hand.store.read() as tx:
-        rows = processes.steps(tx, hand.one.id)
+        rows = steps_of(tx, hand.one.id)
         sent = processes.operations_of(tx, hand.one.id)
         for before in hand.plan.steps[: step.number]:
             given = hand.one.context.get(before.name) if before.kind == "approve" else None

@@ -37,9 +37,16 @@ def hold_behind(session: Session, plan: SyncPlan, items: list[Item]) -> None:
         item.stop("read", problem, "conflict", state="waiting")
 
 
+def own_troubles(live: set[tuple[str, str, str]]) -> set[str]:
+    """Keys of the records that could not be taken as they came, whatever their targets say."""
+    return {key for key, target, part in live if not target and not part}
+
+
 def over(session: Session, item: Item, troubles: set[tuple[str, str]]) -> list[tuple[str, str, str]]:
     """The exceptions of a record that its passing closes: its own, and never those of versions that wait behind it."""
     live = [one for one in session.live if one[0] == item.key and (one[1], one[2]) not in troubles]
+    if item.ended == "unchanged":  # what became of it on its way since then is another matter
+        return [one for one in live if one[1:] == ("", "")]
     if item.behind and item.trouble is not None and item.trouble.problem.code == "E418":
         return []
     return [one for one in live if not one[2].startswith(PART) or one[2] == item.behind]

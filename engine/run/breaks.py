@@ -156,8 +156,8 @@ class Judge:
             if object == self.sides[side].object:
                 ended = " (it was deleted)" if state == "deleted" else ""
                 return "gone", f"{side} no longer has {native}, which it is linked to{ended}"
-        unlinked = next((row for rows in met.rows.values() for row in rows if row.id is None), None)
-        return ("not linked", None) if unlinked is not None else ("never there", None)
+        unlinked = not self.plan.key and any(row.id is None for rows in met.rows.values() for row in rows)
+        return ("not linked", None) if unlinked else ("not there", None)
 
     # ------------------------------------------------------------------ values
     def _fields(self, met: Met, sides: Mapping[str, list[Row]]) -> Iterator[Fields]:
@@ -247,16 +247,15 @@ class Judge:
     def _explained(self, met: Met) -> tuple[str, str] | None:
         """(cause, why) where something known to be under way explains a difference."""
         natives = {
-            (self.sides[name].connection, one) for name, rows in met.rows.items() for row in rows for one in row.natives
-        }
+            (self.sides[name].connection, self.sides[name].object, one)
+            for name, rows in met.rows.items() for row in rows for one in row.natives
+        }  # fmt: skip
         troubles = [
             *self.known.by_id.get(met.id or "", ()),
-            *(t for _, native in natives for t in self.known.by_key.get(native, ())),
+            *(t for _, _, native in natives for t in self.known.by_key.get(native, ())),
         ]
         for one in troubles:
-            known = met.id is not None and one.canonical_id == met.id
-            # a record that was never delivered has no link yet, so here only its key says who it is
-            if known or ((met.id is None or one.canonical_id is None) and self._of_flow(one.flow, natives, one.key)):
+            if (met.id is not None and one.canonical_id == met.id) or self._of_flow(one.flow, natives, one.key):
                 return one.code, f"exception {one.id} of {one.flow}: {one.message}"
         for connection, kind, state, since in self.known.unresolved.get(met.id or "", ()):
             return "unresolved write", f"a {kind} at {connection} has no known outcome ({state} since {since[:19]}Z)"
@@ -270,13 +269,15 @@ class Judge:
                     )
         return None
 
-    def _of_flow(self, flow: str, natives: set[tuple[str, str]], key: str) -> bool:
-        """Whether a flow reads the connection in which one of the records has that key."""
+    def _of_flow(self, flow: str, natives: set[tuple[str, str, str]], key: str) -> bool:
+        """Whether a flow reads the object in which one of the records has that key: others number theirs alike."""
+        workspace = self.session.workspace
         try:
-            source = self.session.workspace.document("flow", flow).model.source
+            source = workspace.document("flow", flow).model.source
+            object = workspace.document("mapping", source.mapping).model.object or ""
         except Exception:  # noqa: BLE001 - the flow is gone or wrong: its exceptions explain nothing
             return False
-        return (source.connection, key) in natives
+        return (source.connection, object, key) in natives
 
     # ------------------------------------------------------------------ what is kept
     def _found(

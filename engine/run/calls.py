@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.compile.process import StepPlan
+from engine.compile.steps import StepPlan
 from engine.run.hand import Ended, Fails, Hand, Outcome, Waits
 from engine.run.session import Options
 from engine.run.waits import subject_of

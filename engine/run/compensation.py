@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from engine.compile.process import StepPlan
+from engine.compile.steps import StepPlan
 from engine.compile.sync import SyncPlan, TargetPlan
 from engine.run.diff import diff_items
 from engine.run.hand import Fails, Hand, Waits
@@ -15,16 +15,16 @@ from engine.run.session import Session
 from engine.run.writes import TRIES, Done, item_of, judged, send, slots_of, surroundings
 from engine.sdk.errors import ConnectorError, Problem
 from engine.sdk.record import same
-from engine.state import approvals, canonical, operations, processes
-from engine.state.processes import StepRow
+from engine.state import approvals, canonical, operations
+from engine.state.steps import StepRow, end_step, steps_of
 
 
 def begin_compensation(hand: Hand, step: StepPlan | None, failed: Fails) -> None:
     """The instance turns round: from here on, what it did is taken back."""
     told = {"message": failed.problem.message, "code": failed.problem.code}
     with hand.store.begin("process") as tx:
-        if step is not None and step.number in processes.steps(tx, hand.one.id):
-            processes.end_step(tx, hand.one.id, step.number, "failed")
+        if step is not None and step.number in steps_of(tx, hand.one.id):
+            end_step(tx, hand.one.id, step.number, "failed")
         approvals.withdraw(tx, hand.one.id, "void")
         exception = failed.exception or hand.note(tx, step, failed.problem, failed.exception_class, None)
         hand.move(f"failed: {failed.problem.message}", label=step.name if step else None, told=told, tx=tx, state="compensating",
@@ -35,7 +35,7 @@ def compensate(hand: Hand) -> None:
     """Undo what is left to undo. A step whose kind is `none` stays, and so does everything before it."""
     why = hand.one.detail
     with hand.store.read() as tx:
-        rows = processes.steps(tx, hand.one.id)
+        rows = steps_of(tx, hand.one.id)
     for step in reversed(hand.plan.steps[: hand.one.step + 1]):
         row = rows.get(step.number)
         if row is None or row.kind != "write" or row.state not in ("begun", "done", "failed") or not _acted(row):
@@ -91,7 +91,7 @@ def _undone(hand: Hand, step: StepPlan, row: StepRow, why: Any) -> bool:
         hand.one = hand.one._replace(until=told.until)
         return False
     with hand.store.begin("process") as tx:
-        processes.end_step(tx, hand.one.id, step.number, "undone")
+        end_step(tx, hand.one.id, step.number, "undone")
         hand.move(told, label=step.name, tx=tx, state="compensating", step=step.number - 1, detail=why, ending=hand.one.ending,
                   exception=hand.one.exception)  # fmt: skip
     return True
@@ -167,7 +167,7 @@ def _wanted(
 
 def _made(hand: Hand, tx: Any) -> set[str]:
     """Records that the instance itself derived, and that were not there before."""
-    rows = processes.steps(tx, hand.one.id).values()
+    rows = steps_of(tx, hand.one.id).values()
     return {id for row in rows if row.kind == "derive" for id in row.result.get("made", [])}
 
 

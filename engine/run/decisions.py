@@ -153,7 +153,7 @@ def _each(runner: Runner, flow: str, states: tuple[str, ...], what: str, detail:
     for id in sorted(ids):
         after = None
         while after is None:
-            with runner.store.begin(what) as tx:
+            with runner.store.begin("each process") as tx:
                 one = instance_of(tx, id)
                 if one.state not in states:
                     break

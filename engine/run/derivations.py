@@ -5,7 +5,7 @@ Through a mapping with `onto` a record that is there already is changed, exactly
 
 from __future__ import annotations
 
-from engine.compile.process import StepPlan
+from engine.compile.steps import StepPlan
 from engine.compile.sync import SyncPlan
 from engine.run.commit import commit_items
 from engine.run.hand import RECORDS, Ended, Fails, Hand, Outcome, Waits
@@ -16,7 +16,8 @@ from engine.run.waits import subject_of
 from engine.run.writes import FOR_A_PERSON, TRIES
 from engine.sdk.errors import Problem
 from engine.sdk.record import Fields, Record, decode_json
-from engine.state import canonical, processes
+from engine.state import canonical
+from engine.state.steps import begin_step, note_result, steps_of
 from engine.state.store import Tx
 
 
@@ -27,7 +28,7 @@ def derive(hand: Hand, step: StepPlan) -> Outcome:
     entity = plan.source.mapping.model.of or ""
     if plan.source.mapping.onto is not None:
         with hand.store.read() as tx:
-            known = processes.steps(tx, hand.one.id).get(step.number)
+            known = steps_of(tx, hand.one.id).get(step.number)
         if known is not None and known.result.get("onto"):
             return _ended(plan, known.result["onto"])  # an earlier try changed it, and ended before it could tell
     for _ in range(TRIES):
@@ -74,20 +75,20 @@ def _ended(plan: SyncPlan, ids: list[str]) -> Ended:
 def _keep(hand: Hand, step: StepPlan, items: list[Item]) -> None:
     """What is about to be made; records that an earlier try made stay noted."""
     with hand.store.begin("step", durable=True) as tx:
-        known = processes.steps(tx, hand.one.id).get(step.number)
+        known = steps_of(tx, hand.one.id).get(step.number)
         made = set(known.result.get("made", [])) if known is not None else set()
         made |= {str(item.canonical_id) for item in items if item.stored is None or item.stored.deleted}
-        processes.begin_step(tx, hand.one.id, step.number, step.name, step.kind, hand.advance, {"made": sorted(made)})
+        begin_step(tx, hand.one.id, step.number, step.name, step.kind, hand.advance, {"made": sorted(made)})
 
 
 def _noted(tx: Tx, hand: Hand, step: StepPlan, items: list[Item]) -> None:
     """Records that somebody else made meanwhile are not this instance's."""
     lost = {str(item.canonical_id) for item in items if item.lost}
-    known = processes.steps(tx, hand.one.id)[step.number]
+    known = steps_of(tx, hand.one.id)[step.number]
     result: Fields = {"made": [one for one in known.result["made"] if one not in lost]}
     if step.plan is not None and step.plan.source.mapping.onto is not None:
         result["onto"] = [str(item.canonical_id) for item in items if not item.lost]
-    processes.note_result(tx, hand.one.id, step.number, result)
+    note_result(tx, hand.one.id, step.number, result)
 
 
 def _failed(step: StepPlan, item: Item) -> Outcome:

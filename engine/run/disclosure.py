@@ -1,4 +1,4 @@
-"""What leaves the workspace in an event: fields that a schema calls sensitive are left out without clearance."""
+"""What is not shown without clearance: fields that a schema calls sensitive are left out of events, masked in reports."""
 
 from __future__ import annotations
 
@@ -9,6 +9,13 @@ from engine.sdk.record import JSON
 from engine.spec.workspace import Workspace
 
 DEEPEST = 8
+MASK = "••••"
+
+
+def sensitive(workspace: Workspace, entity: str) -> set[str]:
+    """Canonical fields of an entity with `x-sensitive`."""
+    properties = workspace.document("schema", entity).data.get("properties", {})
+    return {name for name, sub in properties.items() if "x-sensitive" in sub}
 
 
 def disclosed(workspace: Workspace, entity: str, data: JSON, clearance: Collection[str]) -> JSON:

@@ -34,7 +34,12 @@ def due_records(session: Session, plan: SyncPlan) -> list[Chunk]:
 
 def missing_records(session: Session, plan: SyncPlan, read: set[str]) -> list[Chunk]:
     """After a complete sweep: tombstones for what is known and was not read."""
-    gone = [key for key, id in inputs.keys(session.tx, plan.name) if id is not None and key not in read]
+    ids = {key: id for key, id in inputs.keys(session.tx, plan.name) if id is not None and key not in read}
+    gone = list(ids)
+    if plan.source.canonical:  # its records have ids of their own, and no links
+        stored = canonical.get(session.tx, plan.schema.entity, list(ids.values()))
+        live = [key for key, id in ids.items() if id in stored and not stored[id].deleted]
+        return _chunks([Record(key, {}, deleted=True, raw=b"deleted") for key in live])
     known = links.by_native(
         session.tx, plan.source.connection, plan.schema.entity, gone, plan.source.mapping.model.object
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from engine.compile.process import FindPlan, StepPlan
 from engine.compile.schema import value_at
+from engine.compile.steps import FindPlan, StepPlan
 from engine.run.hand import Ended, Hand, Outcome, Waits
 from engine.run.session import Session
 from engine.run.shared import EMPTY

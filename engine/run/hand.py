@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from engine.compile.process import ProcessPlan, StepPlan
+from engine.compile.process import ProcessPlan
+from engine.compile.steps import StepPlan
 from engine.compile.sync import SyncPlan
 from engine.run.faults import fingerprint
 from engine.run.items import Counts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -34,10 +35,12 @@ class Hands:
     ) -> None:  # fmt: skip
         self.runner, self.connectors, self.plans, self.actor, self.now = runner, connectors, plans, actor, now
         self.lease: Lease | None = None
+        self._made: dict[bytes, float] = {}
+        """Plans that were compiled from kept documents → when."""
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """While this lasts, the lease at hand is held on to."""
+        """While this lasts, the lease at hand is held on to; plans are given back at its end."""
 
         def renew() -> None:
             lease = self.lease
@@ -46,7 +49,12 @@ class Hands:
                     leases.renew(tx, lease)
 
         with meanwhile("instances", leases.LIFE.total_seconds() / 3, renew):
-            yield
+            try:
+                yield
+            finally:
+                for logic, made in self._made.items():
+                    self.runner.plans.keep(logic, self.plans[logic], made)
+                self._made.clear()
 
     def advance(self, id: str) -> Hand | None:
         """Move an instance on; None where somebody else has it, or it is over."""
@@ -84,11 +92,13 @@ class Hands:
         """The plan that an instance began with, and how its surroundings are made."""
         workspace = self.runner.workspace
         if one.logic not in self.plans:
-            variant = pinned(workspace, self.runner.store, one.logic)
-            documents = type(self.runner)(variant, self.runner.store).registry()
-            self.plans[one.logic] = compile_process(
-                variant.document("flow", one.flow), documents, self.connectors.describe
-            )
+            lent = self.runner.plans.lend(one.logic)
+            if lent is None:
+                variant = pinned(workspace, self.runner.store, one.logic)
+                documents = type(self.runner)(variant, self.runner.store).registry()
+                flow = variant.document("flow", one.flow)
+                lent = compile_process(flow, documents, self.connectors.describe), time.monotonic()
+            self.plans[one.logic], self._made[one.logic] = lent
         plan = self.plans[one.logic]
         registry = plan.registry
 

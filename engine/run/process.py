@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from copy import copy
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from engine.compile.process import ProcessPlan
 from engine.compile.rules import key_text
@@ -18,18 +18,18 @@ from engine.run.commit import commit_items
 from engine.run.events import Event, Routes
 from engine.run.expectations import Verdict, settle
 from engine.run.foresight import Foresight
-from engine.run.hand import Hand
 from engine.run.hands import Hands
 from engine.run.items import Counts, Item
 from engine.run.replay import run_replay
 from engine.run.session import Connectors, Session
 from engine.run.sync import run_sync
+from engine.run.tally import ProcessCounts, Tally
 from engine.sdk.event_types import fits
-from engine.sdk.record import Fields, digest_bytes
+from engine.sdk.record import digest_bytes
 from engine.spec.process import ProcessFlow
 from engine.spec.workspace import Workspace
 from engine.state import exceptions, leases, links, processes, ticks, waits
-from engine.state.processes import ENDED, ENGINE, Instance
+from engine.state.processes import ENGINE, Instance
 from engine.state.store import Store, Tx, instant, moment_of
 
 if TYPE_CHECKING:
@@ -39,73 +39,6 @@ SHOWN = 50
 """Instances that a run in the shadow keeps what they would do of."""
 AGAIN = ("compensated", "expired")
 """States after which a record that has changed starts anew."""
-
-
-class Tally:
-    """What a run did with instances."""
-
-    def __init__(self) -> None:
-        self.started: set[str] = set()
-        self.ends: dict[str, Instance] = {}
-        self.went_on: set[str] = set()
-        self.targets: list[dict[str, dict[str, int]]] = []
-        self.foreseen: list[Fields] | None = None
-        """In the shadow: what the first instances would do; it stays with the run."""
-
-    def note(self, hand: Hand | None) -> None:
-        """How far an instance came; None where somebody else has it in hand."""
-        if hand is None:
-            return
-        self.ends[hand.one.id] = hand.one
-        if hand.acted:
-            self.went_on.add(hand.one.id)
-        self.targets.append(hand.counts.targets)
-
-    def onto_targets(self, counts: Counts) -> None:
-        """Add what the instances wrote to the counts of the targets."""
-        for targets in self.targets:
-            for target, told in targets.items():
-                for name, count in told.items():
-                    counts.targets[target][name] += count
-
-    def onto(self, counts: Counts) -> Fields:
-        """The counts of the JSON contract: `created` are instances that began, `updated` earlier ones that went on,
-        `deleted` those that were taken back; `quarantined` wait for a repair, `waiting` for anything else."""
-        told = counts.as_json()
-        ends = list(self.ends.values())
-        repair = [one for one in ends if one.state == "needs_person" or one.waiting == "repair"]
-        waiting = [one for one in ends if one.state in ("waiting", "compensating", "running") and one not in repair]
-        states: dict[str, int] = {}
-        for one in ends:
-            states[one.state] = states.get(one.state, 0) + 1
-        told |= {
-            "created": len(self.started),
-            "updated": len(self.went_on - self.started),
-            "unchanged": 0,
-            "deleted": sum(one.state in ENDED and one.state != "done" for one in ends),
-            "quarantined": told["quarantined"] + len(repair),
-            "waiting": told["waiting"] + len(waiting),
-            "processes": states,
-        }
-        if self.foreseen is not None:
-            told["instances"] = self.foreseen
-        return told
-
-
-class ProcessCounts(Counts):
-    """Counts of a run of a process flow: what its source gave, and what became of instances."""
-
-    tally: Tally
-
-    @classmethod
-    def with_tally(cls, counts: Counts, tally: Tally) -> ProcessCounts:
-        made = cls(counts.records, counts.targets)
-        made.tally = tally
-        return made
-
-    def as_json(self) -> dict[str, Any]:
-        """See `Tally.onto`."""
-        return self.tally.onto(Counts(self.records, self.targets))
 
 
 # ---------------------------------------------------------------------- a run of the flow

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.compile.process import StepPlan
+from engine.compile.steps import StepPlan
 from engine.run.events import Event, Routes, emit
 from engine.run.hand import Ended, Hand, Outcome
 from engine.run.waits import subject_of
@@ -16,6 +16,8 @@ def publish(hand: Hand, step: StepPlan) -> Outcome:
 
     The event's data are the step's `data`, else the record. It is sent at least once, in order per record.
     """
+    if step.model.optional and step.model.connection not in hand.workspace.settings.connections:
+        return Ended(None, f"left out: there is no connection {step.model.connection}")
     with hand.looking(step) as (session, fields):
         named = step.name.split(".")[0]
         given = fields.get(named)

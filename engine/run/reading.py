@@ -148,7 +148,9 @@ class Reading:
 
     @property
     def sweeps(self) -> bool:
-        """Whether what a complete read does not hold is taken for deleted."""
+        """Whether what a complete read does not hold is taken for deleted: groups without members always are."""
+        if self.plan.source.canonical and self.plan.source.mapping.model.group:
+            return True
         deletes = self.plan.flow.source.deletes
         return deletes == "sweep" or (deletes == "tombstones" and self.options.full)
 

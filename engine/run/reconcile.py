@@ -87,6 +87,8 @@ def run_reconcile(session: Session, plan: ReconcilePlan) -> Outcome:
         with session.reading() as tx:
             live = breaks.live(tx, plan.name)
         outcome = compare(session, plan, extracts, controls, set(live))
+        if session.cancelled.is_set():  # what was not looked at is not gone
+            return Outcome()
     if not session.options.plan:
         _keep(session, plan, extracts, outcome, controls)
     session.counts.breaks = told_counts(session, plan, outcome)
@@ -117,7 +119,7 @@ def compare(
 ) -> Outcome:
     """Meet the sides key by key. live: breaks that are looked at again wherever they are, also outside of the window."""
     outcome, judge = Outcome(), Judge(session, plan, extracts)
-    join = Join([extracts[side.name].lines for side in plan.sides])
+    join = Join([extracts[side.name].lines.pieces() for side in plan.sides])
     again = {place[0] for place in live}
     nears: dict[bytes, Found] = {}
     for batch in _batches(_in_scope(join, plan, again, controls, outcome)):

@@ -19,6 +19,7 @@ from engine.run.expectations import told as told_alert
 from engine.run.guards import Held
 from engine.run.isolate import note_death
 from engine.run.items import Counts
+from engine.run.kept_plans import KeptPlans
 from engine.run.meanwhile import meanwhile
 from engine.run.pinned import PINNED, sources_of
 from engine.run.plan import planned_calls
@@ -64,8 +65,11 @@ class Result:
 class Runner:
     """Runs flows of one workspace on one state."""
 
-    def __init__(self, workspace: Workspace, store: Store, progress: Progress | None = None) -> None:
+    def __init__(
+        self, workspace: Workspace, store: Store, progress: Progress | None = None, plans: KeptPlans | None = None
+    ) -> None:
         self.workspace, self.store, self.progress = workspace, store, progress
+        self.plans = plans if plans is not None else KeptPlans()
         self.cancelled = threading.Event()
 
     def registry(self) -> Registry:
@@ -86,6 +90,11 @@ class Runner:
         """Run one flow; every end is a Result. Documents that are wrong raise SpecError before a run exists."""
         document = self.flow(name)
         flow: SyncFlow | ProcessFlow | ReconcileFlow = document.model
+        asked = {"--since": options.since, "--until": options.until, "--limit": options.limit, "--plan": options.only}
+        given = next((name for name, value in asked.items() if value is not None), None)
+        if given is not None and isinstance(flow, ReconcileFlow):
+            raise UsageError(Problem("X900", f"{name!r} is a reconciliation, which compares all records: it takes no {given}",
+                                     document.at("kind"), "leave it out; `window` says which records count"))  # fmt: skip
         with self.store.begin("lease") as tx:
             lease = leases.claim(tx, f"flow:{name}")
             if lease is None or flow.mode == "off":

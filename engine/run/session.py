@@ -152,6 +152,9 @@ class RunEnv:
 class Session:
     """Everything a run shares between its stages."""
 
+    instances: list[Fields] | None = None
+    """Of the plan of a process flow: what each instance would do."""
+
     def __init__(
         self, workspace: Workspace, store: Store, registry: Registry, connectors: Connectors, run: str, options: Options
     ) -> None:
@@ -162,14 +165,10 @@ class Session:
         self.env = RunEnv(self)
         self.counts = Counts()
         self.seen: dict[str, Seen] | None = None
-        self.live: set[tuple[str, str, str]] = set()
-        self.overdue: set[tuple[str, str, str]] = set()
+        self.live, self.overdue = set[tuple[str, str, str]](), set[tuple[str, str, str]]()
         self.known_links: int | None = None
-        self.sent_deletes = 0
-        self.sent_updates = 0
+        self.sent_deletes = self.sent_updates = 0
         self.changes: list[dict[str, Any]] = []
-        self.instances: list[Fields] | None = None
-        """Of the plan of a process flow: what each instance would do."""
         self.planned: Counter[tuple[str, str]] = Counter()
         """(target, kind) → writes that a plan would make."""
         self.cancelled = threading.Event()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from engine.compile.functions import FunctionFault
 from engine.compile.operators import true
-from engine.compile.process import StepPlan
+from engine.compile.steps import StepPlan
 from engine.run.approvals import approve, still_approved
 from engine.run.calls import call
 from engine.run.compensation import begin_compensation, compensate
@@ -18,7 +18,8 @@ from engine.run.publications import publish
 from engine.run.waits import wait
 from engine.run.writes import write
 from engine.sdk.errors import ConnectorError, CrosswalkError, Problem
-from engine.state import exceptions, processes
+from engine.state import exceptions
+from engine.state.steps import begin_step, end_step
 
 DEATHS = 3
 """Processes that may end in the middle of a step before it is set aside."""
@@ -112,8 +113,8 @@ def _settle(hand: Hand, step: StepPlan, outcome: Outcome | None) -> bool:
     result, what = (outcome.result, outcome.what) if outcome is not None else (None, "skipped")
     with hand.store.begin("process") as tx:
         if outcome is None or step.kind not in ("write", "derive"):
-            processes.begin_step(tx, one.id, step.number, step.name, step.kind, hand.advance, {})
-        processes.end_step(tx, one.id, step.number, "skipped" if outcome is None else "done")
+            begin_step(tx, one.id, step.number, step.name, step.kind, hand.advance, {})
+        end_step(tx, one.id, step.number, "skipped" if outcome is None else "done")
         if outcome is not None and outcome.also is not None:
             outcome.also(tx)
         exceptions.close(tx, one.flow, [(one.canonical_id, "", f"step {step.name}")], f"{one.id} went on")

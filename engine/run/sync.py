@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from engine.compile.rules import LinkSlot
 from engine.compile.sync import SyncPlan
 from engine.run import guards
-from engine.run.behind import hold_behind, keeps_order, next_in_line
+from engine.run.behind import hold_behind, keeps_order, next_in_line, own_troubles
 from engine.run.collect import Total, count_in, open_totals
 from engine.run.commit import commit_items
 from engine.run.corrections import correct_mapped, load_corrections, see_taken
@@ -145,7 +145,7 @@ def _gathered(
             items = make_items(session, plan, records)
             twins(items)  # two records with one key in one read
             skip_unchanged(session, plan, items)  # byte for byte as before, with the same logic
-        troubled = {key for key, _, _ in session.live}
+        troubled = own_troubles(session.live)
         if not first:
             items = _not_tried(session, items)
         left = [one for one in items if one.ended not in ("unchanged", "skipped") or one.key in troubled]
@@ -209,7 +209,7 @@ def finish_batch(session: Session, plan: SyncPlan, items: list[Item], cursor: li
     if session.options.only is not None:
         keep_planned(session, items)
         cursor = None if session.moved else cursor
-    troubled = {key for key, _, _ in session.live}  # one that is again as it was before it went wrong is over with that
+    troubled = own_troubles(session.live)  # one that is again as it was before it went wrong is over with that
     if cursor is None and all(item.ended == "unchanged" and item.key not in troubled for item in items):
         for item in items:
             session.counts.add(item)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.compile.process import StepPlan
+from engine.compile.steps import StepPlan
 from engine.run.hand import Ended, Fails, Hand, Outcome, Waits
 from engine.sdk.errors import Problem
 from engine.sdk.event_types import fits, plain_type

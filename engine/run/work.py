@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from engine.run.kept_plans import KeptPlans
 from engine.run.runner import Result, Runner
 from engine.run.session import Options
 from engine.sdk.errors import Problem
@@ -35,6 +36,7 @@ class Work:
 
     def __init__(self, workspace: Workspace, store: Store, tell: Tell = _silent) -> None:
         self.workspace, self.store, self.tell = workspace, store, tell
+        self.plans = KeptPlans()
         self.parked = False
         self.results: list[dict[str, Any]] = []
         """Runs that have ended, where somebody collects them."""
@@ -61,7 +63,7 @@ class Work:
     @contextmanager
     def runner(self) -> Iterator[Runner]:
         """A runner whose runs end after their batch when the process stops."""
-        runner = Runner(self.workspace, self.store)
+        runner = Runner(self.workspace, self.store, plans=self.plans)
         with self._lock:
             self._runners.add(runner)
             if self.parked:

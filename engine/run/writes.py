@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.compile.process import StepPlan
+from engine.compile.steps import StepPlan
 from engine.compile.sync import SyncPlan
 from engine.run.commit import commit_items
 from engine.run.deliver import deliver_items
@@ -22,7 +22,8 @@ from engine.run.session import Session
 from engine.run.waits import subject_of
 from engine.sdk.errors import Problem
 from engine.sdk.record import JSON, Fields, Record, decode_json
-from engine.state import canonical, exceptions, processes
+from engine.state import canonical, exceptions
+from engine.state.steps import begin_step, note_result, steps_of
 from engine.state.store import Tx
 
 TRIES = 8
@@ -62,7 +63,7 @@ def send(hand: Hand, step: StepPlan, session: Session, plan: SyncPlan, items: li
             for one in item.deliveries:
                 if not item.lost:
                     _noted(done, item, one)
-        processes.note_result(tx, hand.one.id, step.number, {"targets": done})
+        note_result(tx, hand.one.id, step.number, {"targets": done})
 
     session.also.append(note)
     if hand.store.passing:
@@ -141,14 +142,14 @@ def _intentions(hand: Hand, step: StepPlan, items: list[Item]) -> Done:
     """Commit what is about to be done, with how it is taken back; what an earlier try intended stays noted."""
     undo = step.model.undo.model_dump(mode="json") if step.model.undo is not None else None
     with hand.store.begin("step", durable=True) as tx:
-        known = processes.steps(tx, hand.one.id).get(step.number)
+        known = steps_of(tx, hand.one.id).get(step.number)
         done: Done = known.result.get("targets", {}) if known is not None and known.state in ("begun", "failed") else {}
         for item in items:
             for one in item.deliveries:
                 noted = done.setdefault(one.target.name, {}).setdefault(place(item, one), {})
                 if one.trouble is None and one.kind is not None:
                     noted["intended"] = "create" if "create" in (noted.get("intended"), _plain(one.kind)) else one.kind
-        processes.begin_step(tx, hand.one.id, step.number, step.name, step.kind, hand.advance, {"targets": done}, undo)
+        begin_step(tx, hand.one.id, step.number, step.name, step.kind, hand.advance, {"targets": done}, undo)
     return done
 
 

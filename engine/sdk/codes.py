@@ -188,6 +188,7 @@ CODES: dict[str, str] = {
     "R639": "taking a step back failed",
     "R640": "a flow that was called did not come to its end in time",
     "R641": "an instance's documents cannot be used any more",
+    "R654": "there is no room for the rows of a reconciliation",
     "S700": "the state cannot be opened",
     "S701": "no driver for the state's database is installed",
     "S702": "the state was made by a newer version",
@@ -219,5 +220,8 @@ CODES: dict[str, str] = {
     "X926": "what is to be approved has changed",
     "X930": "a plan of a process flow cannot be saved",
     "X931": "neither or both of an instance and a flow are named",
+    "X933": "there is no such break",
+    "X934": "a break is in another state",
+    "X935": "a flow is no reconciliation, or has no such kept run",
     "X999": "a fault of crosswalk itself",
 }

@@ -241,7 +241,7 @@ class Mapping(Config):
     per: dict[str, FieldRule] | None = None
     """One target record for each element of a canonical list."""
     group: Annotated[list[str] | None, BeforeValidator(_listed)] = None
-    """Between entities: many to one, by these expressions."""
+    """Between entities: many to one, by these expressions. A group whose last member leaves is deleted."""
     sum: dict[str, str] | None = None
     """With `group`: totals by field."""
     fields: dict[str, FieldRule] = {}

@@ -60,6 +60,7 @@ class Step(Config):
     for_: str | None = Field(None, alias="for")
     timeout: Duration | None = None
     data: dict[str, str] | None = None
+    optional: bool = False
 
     @property
     def kind(self) -> str:
@@ -86,7 +87,7 @@ class Step(Config):
             "check": {"that", "otherwise", "queue"}, "approve": {"queue", "expires", "on_expiry", "otherwise"},
             "find": {"connection", "mapping", "by"}, "write": {"record", "targets", "undo"},
             "derive": {"mapping", "record", "role"}, "wait": {"event", "for_", "timeout"},
-            "call": {"record", "timeout"}, "publish": {"connection", "data"},
+            "call": {"record", "timeout"}, "publish": {"connection", "data", "optional"},
         }[given[0]] | {"when", given[0]}  # fmt: skip
         strange = sorted(self.model_fields_set - allowed)
         if strange:

@@ -35,6 +35,8 @@ class Retention(Config):
     events: Duration | None = None
     """Of events that all who wanted them have."""
     operations: Duration | None = None
+    reconciliations: Annotated[timedelta | None, BeforeValidator(_years)] = None
+    """Of their results and of closed breaks; such as `2y`. 400 days where it is left out."""
     history: Annotated[timedelta | None, BeforeValidator(_years)] = None
     """Of `x-history` fields; such as `7y`. Kept for ever where it is left out."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
+from itertools import islice
 from typing import Any, NamedTuple
 
 from engine.sdk.record import Fields, decode_json, digest, encode_json
@@ -11,6 +12,7 @@ from engine.state.store import Tx, new_id
 
 ENGINE = "crosswalk"
 LIVE = ("open", "accepted")
+MOVED = "moved to the queue "
 
 
 class Found(NamedTuple):
@@ -99,6 +101,7 @@ def live(tx: Tx, flow: str) -> dict[Place, tuple[str, bytes, str, str | None]]:
 def record(tx: Tx, flow: str, entity: str, run: str, found: Sequence[Found]) -> tuple[int, int]:
     """Keep what a run found: (new breaks, accepted ones that are open again: changed, or their time is over)."""
     now, known = tx.now(), live(tx, flow)
+    routed = _routed(tx, flow)
     fresh, again, notes, reopened = [], [], [], 0
     for one in found:
         standing = known.get(one.place)
@@ -119,7 +122,7 @@ def record(tx: Tx, flow: str, entity: str, run: str, found: Sequence[Found]) -> 
             notes.append((id, run, ENGINE, f"open again: {what}", one.name))
         elif mark != one.mark:
             notes.append((id, run, ENGINE, f"changed: {one.why or one.cause}", one.name))
-        again.append((*values, "open" if opens else state, now, run, id))
+        again.append((*values[:-1], int(id in routed), one.queue, "open" if opens else state, now, run, id))
     tx.many(
         "INSERT INTO breaks (id, flow, entity, key, digest, kind, side, state, class, cause, canonical_id, label, natives, "
         "fields, why, amount, currency, mark, queue, first_seen, last_seen, first_run, last_run, runs) "
@@ -128,11 +131,20 @@ def record(tx: Tx, flow: str, entity: str, run: str, found: Sequence[Found]) -> 
     )
     tx.many(
         "UPDATE breaks SET class = ?, cause = ?, canonical_id = ?, label = ?, natives = ?, fields = ?, why = ?, amount = ?, "
-        "currency = ?, mark = ?, queue = ?, state = ?, last_seen = ?, last_run = ?, runs = runs + 1 WHERE id = ?",
+        "currency = ?, mark = ?, queue = CASE WHEN ? = 1 THEN queue ELSE ? END, state = ?, last_seen = ?, last_run = ?, runs = runs + 1 WHERE id = ?",
         again,
     )
     note(tx, notes)
     return len(fresh), reopened
+
+
+def _routed(tx: Tx, flow: str) -> set[str]:
+    """Live breaks that a person has moved to a queue: they stay there."""
+    sql = (
+        "SELECT h.break FROM break_history h JOIN breaks b ON b.id = h.break "
+        "WHERE b.flow = ? AND b.state IN ('open', 'accepted') AND h.what LIKE ?"
+    )
+    return {row[0] for row in tx.rows(sql, (flow, f"{MOVED}%"))}
 
 
 def close(tx: Tx, ids: Sequence[str], run: str, how: str) -> None:
@@ -179,31 +191,73 @@ def get(tx: Tx, id: str) -> Break | None:
     return _break(row) if row else None
 
 
+class Wanted(NamedTuple):
+    """Which breaks are meant. name: their class. owner: '' is nobody. before: first seen earlier. run: that saw them last."""
+
+    flow: str | None = None
+    states: tuple[str, ...] = LIVE
+    name: str | None = None
+    queue: str | None = None
+    owner: str | None = None
+    record: str | None = None
+    run: str | None = None
+    before: str | None = None
+    span: tuple[str, str | None] | None = None
+    """(from, to): last seen at or after the one, first seen before the other."""
+
+    def tests(self) -> tuple[str, list[Any]]:
+        """The condition, and its values."""
+        tests = [f"state IN ({', '.join('?' * len(self.states))})"]
+        values: list[Any] = [*self.states]
+        if self.owner == "":
+            tests.append("(owner IS NULL OR owner = '')")
+        for test, given in (
+            ("flow = ?", self.flow), ("class = ?", self.name), ("queue = ?", self.queue), ("owner = ?", self.owner or None),
+            ("canonical_id = ?", self.record), ("last_run = ?", self.run), ("first_seen < ?", self.before),
+            ("last_seen >= ?", self.span[0] if self.span else None), ("first_seen < ?", self.span[1] if self.span else None),
+        ):  # fmt: skip
+            if given is not None:
+                tests.append(test)
+                values.append(given)
+        return " AND ".join(tests), values
+
+
+def each(tx: Tx, wanted: Wanted) -> Iterator[Break]:
+    """Breaks one by one, the oldest first, however many there are."""
+    tests, values = wanted.tests()
+    for row in tx.stream(
+        f"SELECT {_COLUMNS} FROM breaks WHERE {tests} ORDER BY first_seen, key, kind, side, id", values
+    ):
+        yield _break(row)
+
+
+def count(tx: Tx, wanted: Wanted) -> int:
+    """How many there are."""
+    tests, values = wanted.tests()
+    row = tx.one(f"SELECT count(*) FROM breaks WHERE {tests}", values)
+    return int(row[0]) if row else 0
+
+
 def listed(
     tx: Tx, flow: str | None = None, *, states: Iterable[str] = LIVE, name: str | None = None, queue: str | None = None,
     record: str | None = None, run: str | None = None, limit: int | None = None,
 ) -> list[Break]:  # fmt: skip
     """Breaks, the oldest first. name: their class. run: those that this run saw last."""
-    wanted = list(states)
-    tests = [f"state IN ({', '.join('?' * len(wanted))})"]
-    values: list[Any] = [*wanted]
-    for column, given in (
-        ("flow", flow),
-        ("class", name),
-        ("queue", queue),
-        ("canonical_id", record),
-        ("last_run", run),
-    ):
-        if given is not None:
-            tests.append(f"{column} = ?")
-            values.append(given)
-    sql = f"SELECT {_COLUMNS} FROM breaks WHERE {' AND '.join(tests)} ORDER BY first_seen, key, kind, side"
-    return [_break(row) for row in tx.rows(f"{sql} LIMIT {int(limit)}" if limit is not None else sql, values)]
+    wanted = Wanted(flow, tuple(states), name, queue, None, record, run)
+    return list(islice(each(tx, wanted), limit))
 
 
 def _break(row: Sequence[Any]) -> Break:
     one = Break(*row)
     return one._replace(natives=decode_json(bytes(one.natives)), fields=decode_json(bytes(one.fields)))
+
+
+def prune(tx: Tx, before: str) -> int:
+    """Remove breaks that were closed before an instant, with their history; how many."""
+    ids = [(row[0],) for row in tx.rows("SELECT id FROM breaks WHERE state = 'closed' AND closed_at < ?", (before,))]
+    tx.many("DELETE FROM break_history WHERE break = ?", ids)
+    tx.many("DELETE FROM breaks WHERE id = ?", ids)
+    return len(ids)
 
 
 # ---------------------------------------------------------------------- people
@@ -228,11 +282,14 @@ def reopen(tx: Tx, id: str, person: str, because: str) -> bool:
 
 
 def assign(tx: Tx, id: str, person: str, owner: str | None, queue: str | None) -> bool:
-    """Give a live break to a person, or to another queue."""
+    """Give a live break to a person ('': to nobody), or to another queue, where later runs leave it; False where it is closed."""
     changed = tx.run(
-        "UPDATE breaks SET owner = coalesce(?, owner), queue = coalesce(?, queue) WHERE id = ? AND state <> 'closed'",
-        (owner, queue, id),
+        "UPDATE breaks SET owner = CASE WHEN ? = '' THEN NULL ELSE coalesce(?, owner) END, queue = coalesce(?, queue) "
+        "WHERE id = ? AND state <> 'closed'",
+        (owner, owner, queue, id),
     )
     if changed:
-        note(tx, [(id, None, person, f"assigned to {owner or queue}", "")])
+        said = [f"assigned to {owner or 'nobody'}"] * (owner is not None) + [f"{MOVED}{queue}"] * (queue is not None)
+        for one in said:
+            note(tx, [(id, None, person, one, "")])
     return changed == 1

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from engine.sdk.errors import Problem
-from engine.state import outbox
+from engine.state import breaks, outbox, reconciliations
 from engine.state.operations import OPEN
 from engine.state.store import StateError, Store, instant, moment_of
 from engine.state.tables import metadata
@@ -18,6 +18,7 @@ DEFAULTS = {
     "operations": timedelta(days=90),
     "events": timedelta(days=30),
     "inbox": timedelta(days=30),
+    "reconciliations": timedelta(days=400),
 }
 TICKS, UNITS = timedelta(days=7), timedelta(days=1)
 """How long ticks and units of work are kept that are over: they tell nothing that runs do not."""
@@ -61,6 +62,9 @@ def prune(store: Store, keep: dict[str, timedelta]) -> dict[str, int]:
             removed[name] = tx.run(sql, (limit,))
     with store.begin("prune") as tx:
         removed["events"] = outbox.prune(tx, before("events"))
+    with store.begin("prune") as tx:
+        removed["reconciliations"] = reconciliations.prune(tx, before("reconciliations"))
+        removed["breaks"] = breaks.prune(tx, before("reconciliations"))
     with store.begin("prune reads") as tx:
         gone = "exception NOT IN (SELECT id FROM exceptions)"
         for sql in (

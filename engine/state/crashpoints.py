@@ -9,12 +9,15 @@ LINE = ("lease", "pin", "resolve", "T1", "T2", "finish", "release")
 """Commits of a run, in the order in which it comes to them."""
 PROCESS = ("take", "step", "process", "approval", "let go")
 """Commits of a process instance that is moved on, beside those of its writes."""
+RECONCILE = ("breaks",)
+"""Commits of a reconciliation."""
 BESIDE = ("renew", "budget", "job", "scan", "careful", "relay")
 """Commits beside the line: of the thread that holds the lease, of whoever calls a system, opens a job."""
 COMMANDS = (
     "seed", "links add", "links remove", "links import", "links review", "links merge", "links split", "links remap",
     "cancel", "approve", "note", "replay", "discard", "assign", "tag", "edit", "supersede", "prune", "prune reads", "age",
-    "alerts", "pause", "resume", "indicators", "event", "decide", "resume process", "cancel process",
+    "alerts", "pause", "resume", "indicators", "event", "decide", "resume process", "pause process",
+    "each process", "cancel process", "accept", "reopen", "test",
 )  # fmt: skip
 """Commits of commands: each is one transaction of its own."""
 SERVE = ("leader", "tick", "sweep", "claim", "unit", "units", "inbox put", "inbox")
@@ -31,6 +34,7 @@ def around(names: tuple[str, ...], what: str = "") -> list[str]:
 POINTS = [
     *around(LINE, "commit:"),
     *around(PROCESS, "commit:"),
+    *around(RECONCILE, "commit:"),
     *around(BESIDE, "commit:"),
     *around(COMMANDS, "commit:"),
     *around(SERVE, "commit:"),

@@ -115,3 +115,12 @@ def parts(tx: Tx, run: str, total: int | None = None, cell: int | None = None, l
         Part(row[0], row[1], row[2], decode_json(bytes(row[3])), decode_json(bytes(row[4])))
         for row in tx.rows(sql, values)
     ]
+
+
+def prune(tx: Tx, before: str) -> int:
+    """Remove results of runs before an instant; how many. The newest of each flow stays."""
+    newest = "SELECT max(at) FROM reconciliations AS other WHERE other.flow = reconciliations.flow"
+    runs = [row[0] for row in tx.rows(f"SELECT run FROM reconciliations WHERE at < ? AND at < ({newest})", (before,))]
+    for table in ("reconcile_totals", "reconcile_parts", "reconciliations"):
+        tx.many(f"DELETE FROM {table} WHERE run = ?", [(run,) for run in runs])
+    return len(runs)

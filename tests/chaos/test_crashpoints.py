@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine.state.crashpoints import BESIDE, CALLS, COMMANDS, LINE, POINTS, PROCESS, SERVE, around
+from engine.state.crashpoints import BESIDE, CALLS, COMMANDS, LINE, POINTS, PROCESS, RECONCILE, SERVE, around
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("run", "serve", "cli", "state")
@@ -54,7 +54,7 @@ def test_every_commit_has_a_name_and_the_registry_knows_it() -> None:
             if "store" in ast.unparse(target):
                 found[f"{file}:{call.lineno}"] = named(call)
     assert [place for place, name in found.items() if name is None] == [], "a commit without a name has no crash points"
-    assert sorted(set(found.values())) == sorted({*LINE, *PROCESS, *BESIDE, *COMMANDS, *SERVE})  # type: ignore[type-var]
+    assert sorted(set(found.values())) == sorted({*LINE, *PROCESS, *RECONCILE, *BESIDE, *COMMANDS, *SERVE})  # type: ignore[type-var]
 
 
 def test_no_commit_passes_by_the_store() -> None:

@@ -53,9 +53,12 @@ def test_a_new_mapping_is_proposed_from_both_sides(workspace: Path) -> None:
                                     "todo": ["code: required, and no field of people resembles it"]}  # fmt: skip
     text = (workspace / "mappings/files/people.yaml").read_text()
     assert 'name: { from: "\\"Full Name\\"", transform: [trim] }' in text and "# 90 %" in text
-    assert 'birth_date: { from: "\\"Birth Date\\"", as: date }' in text
-    assert "salary: { from: Salary__c, as: decimal }" in text and "active: { from: active, as: boolean }" in text
-    assert 'boss: { from: "\\"Boss Id\\"", ref: person, on_missing: wait }' in text
+    assert 'birth_date: { from: "\\"Birth Date\\"", as: date, blank: clear }' in text
+    assert (
+        "salary: { from: Salary__c, as: decimal, blank: clear }" in text
+        and "active: { from: active, as: boolean }" in text
+    )
+    assert 'boss: { from: "\\"Boss Id\\"", ref: person, on_missing: wait, blank: clear }' in text
     assert "schema: 2" in text and "# of the system, not used: id" in text
     code, answer = told(workspace, "validate", "mappings/files/people.yaml")
     (error,) = answer["errors"]
@@ -80,6 +83,21 @@ def test_a_flow_is_wired_between_mappings_of_one_entity(workspace: Path) -> None
     assert call(workspace, "new", "flow", "people", "--mapping", "files/people")[0] == 0
     assert "  - { connection: warehouse, mapping: warehouse/people }" in (workspace / "flows/people.yaml").read_text()
     assert call(workspace, "validate")[0] == 0, call(workspace, "validate")
+    assert call(workspace, "new", "reconciliation", "people-nightly", "--mapping", "files/people")[0] == 0
+    assert (
+        "right: { connection: warehouse, mapping: warehouse/people }"
+        in (workspace / "flows/people-nightly.yaml").read_text()
+    )
+    code, run = told(workspace, "run", "people-nightly")
+    assert (code, run["runs"][0]["state"]) == (4, "held"), "the warehouse is empty"
+    with (workspace / "mappings/warehouse/people.yaml").open("a") as stream:
+        stream.write("outbound: { id: id }\n")
+    assert told(workspace, "run", "people")[1]["runs"][0]["created"] == 1
+    code, run = told(workspace, "run", "people-nightly")
+    assert run["runs"][0]["state"] == "succeeded", run
+    assert (code, run["runs"][0]["breaks"]["remaining"], run["runs"][0]["breaks"]["compared"]) == (0, 0, 1)
+    code, _, err = call(workspace, "run", "people-nightly", "--limit", "5")
+    assert code == 2 and "it takes no --limit" in err
 
 
 @pytest.mark.parametrize("kind", ["schema", "table", "connector", "indicator", "mapping"])

@@ -59,7 +59,7 @@ def test_the_demo_of_the_wheel_tells_quote_to_cash_and_what_it_tells_is_so(
     installed: list[str], tmp_path: Path
 ) -> None:
     told = demo(installed, tmp_path)
-    assert told["as_expected"] and set(told["checks"].values()) == {True} and len(told["checks"]) == 7
+    assert told["as_expected"] and set(told["checks"].values()) == {True} and len(told["checks"]) == 8
     assert sum(run["created"] for run in told["first"]) > 1000
     assert all(run[name] == 0 for run in told["second"] for name in ("created", "updated", "deleted"))
     runs = {one["flow"]: one for one in told["first"]}

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from engine.cli.sandboxes import setting
+from engine.run.relay import relay_all
 from engine.spec.workspace import Workspace
 from engine.state import units
 from engine.state.care import age
@@ -49,6 +50,10 @@ def test_a_deal_becomes_one_project_from_the_template_of_its_billing_method(
     (customer,) = office.named("netsuite", "customer", "companyName", "Ember Textiles")
     assert project["workspace_group_ids"] and job["parent"] == {"id": customer["id"]}
     (record,) = office.records("project", name=name)
+    relay_all(office.runner.workspace, office.runner.store)
+    assert [one["type"] for one in office.box.all("bus", "events") if one["subject"] == record["id"]] == [
+        "project.created.v1"
+    ]
     (contract,) = office.records("contract", id=record["contract"])
     assert (contract["billing_method"], contract["status"], contract["version"]) == (method, "signed", 1)
     assert contract["value"] == {"amount": Decimal(48_000), "currency": "GBP"} and record["legal_entity"]

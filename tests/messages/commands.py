@@ -16,6 +16,7 @@ from engine.state import leases, runs
 from engine.state.store import StaleState, Store
 from tests.messages.case import CROSSWALK, Place, case
 from tests.messages.records import ADA, Line
+from tests.run.reconcile_world import Systems, bill, invoice
 
 EMPTY = {"crosswalk.yaml": "crosswalk: 1\nname: t\n"}
 
@@ -292,3 +293,45 @@ def port_that_is_taken(place: Place) -> str:
     place.write(EMPTY)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return place.command("serve", "--port", str(taken.getsockname()[1]))
+
+
+def _compared(place: Place) -> Place:
+    """A workspace with a reconciliation that found something."""
+    systems = Systems(place.folder)
+    systems.put([invoice(1), invoice(2)], [bill(1)])
+    systems.run()
+    with systems.store.begin() as tx:
+        tx.run("UPDATE breaks SET id = 'b-1'")
+    systems.close()
+    return place
+
+
+@case("X933")
+def no_such_break(place: Place) -> str:
+    return _compared(place).command("reconcile", "show", "b-2")
+
+
+@case("X934")
+def accepted_already(place: Place) -> str:
+    _compared(place).told("reconcile", "accept", "b-1", "--reason", "x")
+    return place.command("reconcile", "accept", "b-1", "--reason", "x")
+
+
+@case("X935")
+def no_reconciliation(place: Place) -> str:
+    return _compared(place).command("reconcile", "breaks", "push")
+
+
+@case("R654")
+def no_room_for_rows(place: Place) -> Any:
+    import errno
+
+    from engine.run.spill import Spill
+
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with patch("engine.run.spill._write_all", side_effect=full), patch("engine.run.spill.gettempdir", lambda: "/tmp"):
+        it = Spill(1)
+        try:
+            it.add(b"a line\n")
+        finally:
+            it.close()

@@ -51,7 +51,13 @@ _static("E370", "mapping: canonical/deal_to_project\n", "mapping: canonical/deal
 def _of_a_test(code: str, body: str) -> None:
     @case(code)
     def run(place: Place) -> Problem:
-        return place.fault(code, {**files(STEPS + APPROVE), "tests/t.yaml": f"test: t\n{body}{'' if 'expect_' in body else 'expect_state: done'}\n"})
+        return place.fault(
+            code,
+            {
+                **files(STEPS + APPROVE),
+                "tests/t.yaml": f"test: t\n{body}{'' if 'expect_' in body else 'expect_state: done'}\n",
+            },
+        )
 
 
 _of_a_test("E384", "flow: clients\ngiven: { crm: { accounts: [] } }\napprovals: { large: approve }\n")

@@ -107,6 +107,8 @@ class System(MemoryConnector):
             return Outcome(operation.id, "refused", operation.key, problem=Problem("C541", "not today"))
         if what == "busy":
             return Outcome(operation.id, "retry", operation.key, problem=Problem("C510", "busy"))
+        if what in ("rate_limited", "unreachable"):
+            return Outcome(operation.id, "retry", operation.key, problem=Problem("C510", what), trouble=what)  # type: ignore[arg-type]
         if what == "before":
             return Outcome(operation.id, "in_doubt", operation.key, problem=Problem("C513", "no answer"))
         (outcome,) = super().write(name, [operation])

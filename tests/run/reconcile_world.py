@@ -76,6 +76,7 @@ properties:
           tags: labels
           client: { fields: { name: customer.name, vat: customer.vat } }
           lines: { each: items, key: line, fields: { line: line, amount: { from: amt, as: decimal }, text: descr } }
+        outbound: { id: id }
     """,
     "flows/push.yaml": """
         flow: push
@@ -96,19 +97,19 @@ properties:
 """The side of the PSA goes by other names than that of the ERP; both give every field of the schema."""
 
 
-def invoice(number: int, **changed: Any) -> dict[str, Any]:
+def invoice(n: int, /, **changed: Any) -> dict[str, Any]:
     """A bill as the PSA has it."""
     return {
-        "id": f"p{number}", "number": f"INV-{number}", "total": 100.5, "cur": "EUR", "due": "2026-01-05", "status": "open",
+        "id": f"p{n}", "number": f"INV-{n}", "total": 100.5, "cur": "EUR", "due": "2026-01-05", "status": "open",
         "sent": "2026-01-02T10:00:00Z", "note": "Thanks", "tags": ["a", "b"], "client_name": "Ada Ltd", "client_vat": "GB1",
         "lines": [{"line": 1, "amount": 100.5, "text": "Work"}], "at": "2026-01-01T00:00:00Z", **changed,
     }  # fmt: skip
 
 
-def bill(number: int, **changed: Any) -> dict[str, Any]:
+def bill(n: int, /, **changed: Any) -> dict[str, Any]:
     """The same bill as the ERP has it."""
     return {
-        "id": f"e{number}", "tranid": f"INV-{number}", "amount": 100.50, "currency": "EUR", "duedate": "2026-01-05", "state": "open",
+        "id": f"e{n}", "tranid": f"INV-{n}", "amount": 100.50, "currency": "EUR", "duedate": "2026-01-05", "state": "open",
         "sentat": "2026-01-02T11:00:00+01:00", "memo": "Thanks", "labels": ["a", "b"], "customer": {"name": "Ada Ltd", "vat": "GB1"},
         "items": [{"line": 1, "amt": 100.50, "descr": "Work"}], "at": "2026-01-01T00:00:00Z", **changed,
     }  # fmt: skip

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engine.run.runner import Runner
-from engine.run.session import Options
-from engine.spec.workspace import Workspace
 from engine.state import exceptions
-from engine.state.store import Store
 from tests.conftest import Make
+from tests.run.folder import Folder
 from tests.run.test_sync import SCHEMA
 
 FILES = {
@@ -40,25 +36,18 @@ FILES = {
 }  # fmt: skip
 
 
-class Uses:
+class Uses(Folder):
+    flow, rows = "uses", "data/uses.ndjson"
+
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        (folder / "data").mkdir()
+        super().__init__(folder)
         with sqlite3.connect(folder / "dw.db") as db:
             db.execute("create table uses (n integer primary key autoincrement, amount integer, at text)")
         db.close()
 
     def give(self, at: int, amount: int, id: str = "1") -> dict[str, Any]:
-        row = {"id": id, "amount": amount, "at": f"2026-01-01T00:00:{at:02}Z"}
-        (self.folder / "data/uses.ndjson").write_text(json.dumps(row) + "\n")
+        self.put([{"id": id, "amount": amount, "at": f"2026-01-01T00:00:{at:02}Z"}])
         return self.run()
-
-    def run(self, **how: Any) -> dict[str, Any]:
-        store = Store.open("sqlite:///.crosswalk/state.db", self.folder)
-        try:
-            return Runner(Workspace.open(self.folder), store).run("uses", Options(**how)).run
-        finally:
-            store.close()
 
     def written(self) -> list[int]:
         db = sqlite3.connect(self.folder / "dw.db")
@@ -66,18 +55,9 @@ class Uses:
         db.close()
         return rows
 
-    def open(self) -> list[exceptions.Row]:
-        store = Store.open("sqlite:///.crosswalk/state.db", self.folder)
-        with store.read() as tx:
-            rows = exceptions.listed(tx)
-        store.close()
-        return rows
-
     def decide(self, state: str) -> None:
-        store = Store.open("sqlite:///.crosswalk/state.db", self.folder)
-        with store.begin() as tx:
+        with self.store() as store, store.begin() as tx:
             exceptions.set_state(tx, [one.id for one in exceptions.listed(tx) if one.code == "E430"], state, "test")
-        store.close()
 
 
 @pytest.fixture

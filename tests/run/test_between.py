@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from engine.spec.workspace import Workspace
 from engine.state import canonical
 from engine.state.store import Store
 from tests.conftest import Make
-from tests.run.test_sync import FILES, SCHEMA, World, person
+from tests.run.test_sync import FILES, SCHEMA, TABLE, World, person
 
 FIRM = (
     SCHEMA
@@ -76,15 +77,13 @@ class Two(World):
         self.folder = folder
 
     def give(self, system: str, name: str, *rows: dict[str, Any]) -> None:
-        import json
-
         (self.folder / system).mkdir(exist_ok=True)
         (self.folder / system / f"{name}.ndjson").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     def stored(self, entity: str) -> list[dict[str, Any]]:
         store = Store.open("sqlite:///.crosswalk/state.db", self.folder)
         with store.read() as tx:
-            rows = [decode_json(one.data) for one in canonical.scan(tx, entity)]
+            rows = [decode_json(one.data) for one in canonical.scan(tx, entity) if not one.deleted]
         store.close()
         return [{name: value for name, value in row.items() if name != "id"} for row in rows]
 
@@ -131,6 +130,62 @@ def test_many_to_one_is_computed_anew_when_members_change(two: Two) -> None:
     two.give("crm", "firms", *[{**row, "amount": 10} for row in rows])
     two.run("crm"), two.run("totals")
     assert sorted((one["terms"], one["amount"]) for one in two.stored("total")) == [("a", 30), ("b", 20)]
+
+
+@pytest.mark.parametrize("on_delete", ["ignore", "delete"])
+@pytest.mark.parametrize("how", ["moved", "deleted"])
+def test_a_group_that_loses_its_last_member_is_deleted_and_comes_back_with_one(
+    two: Two, on_delete: str, how: str
+) -> None:
+    two.edit("schemas/firm.yaml", "terms: { type: string, x-owner: erp }", "terms: { type: string, x-owner: crm }")
+    (two.folder / "mappings/any/total.yaml").write_text(
+        "mapping: any/total\nobject: totals\nentity: total\nfields: { terms: terms, amount: amount }\noutbound: { id: terms }\n"
+    )
+    two.edit("flows/totals.yaml", "targets: []",
+             f"targets: [{{ connection: erp, mapping: any/total, on_delete: {on_delete} }}]\nguard: {{ deletes: 60% }}")  # fmt: skip
+    two.edit("flows/crm.yaml", "mapping: any/firm }", "mapping: any/firm, deletes: sweep }\nguard: { deletes: 60% }")
+    rows = [{"id": str(n), "name": f"F{n}", "terms": "a" if n < 2 else "b", "amount": n + 1} for n in range(3)]
+    left = rows[:2] if how == "deleted" else [*rows[:2], {**rows[2], "terms": "a"}]
+
+    def there() -> dict[str, Any]:
+        path = two.folder / "erp/totals.ndjson"
+        return {one["terms"]: one["amount"] for one in map(json.loads, path.read_text().splitlines())}
+
+    two.give("erp", "totals")
+    two.give("crm", "firms", *rows)
+    two.run("crm"), two.run("totals")
+    assert there() == {"a": 3, "b": 3}
+    two.give("crm", "firms", *left)
+    two.run("crm")
+    planned = two.run("totals", plan=True)
+    told = two.run("totals")
+    gone = {"deleted": 1} if on_delete == "delete" else {"deleted": 0}
+    assert told["state"] == "succeeded" and {"deleted": told["deleted"]} == gone == {"deleted": planned["deleted"]}
+    total = 3 if how == "deleted" else 6
+    assert there() == ({"a": total} if on_delete == "delete" else {"a": total, "b": 3})
+    assert [one["terms"] for one in two.stored("total")].count("b") == 0
+    again = two.run("totals")
+    assert (again["created"], again["updated"], again["deleted"]) == (0, 0, 0)
+    two.give("crm", "firms", *rows[:2], {**rows[2], "amount": 9})
+    two.run("crm"), two.run("totals")
+    assert there() == {"a": 3, "b": 9}
+
+
+def test_groups_that_vanish_together_hold_the_run(two: Two) -> None:
+    two.edit("schemas/firm.yaml", "terms: { type: string, x-owner: erp }", "terms: { type: string, x-owner: crm }")
+    (two.folder / "mappings/any/total.yaml").write_text(
+        "mapping: any/total\nobject: totals\nentity: total\nfields: { terms: terms, amount: amount }\noutbound: { id: terms }\n"
+    )
+    two.edit(
+        "flows/totals.yaml", "targets: []", "targets: [{ connection: erp, mapping: any/total, on_delete: delete }]"
+    )
+    two.give("erp", "totals")
+    two.give("crm", "firms", *[{"id": str(n), "name": f"F{n}", "terms": str(n), "amount": n} for n in range(10)])
+    two.run("crm"), two.run("totals")
+    two.give("crm", "firms", *[{"id": str(n), "name": f"F{n}", "terms": "0", "amount": n} for n in range(10)])
+    two.run("crm")
+    told = two.run("totals")
+    assert told["state"] == "held" and "delete" in told["held_because"]
 
 
 def test_one_to_many_makes_a_target_record_for_each_part(two: Two) -> None:
@@ -260,6 +315,25 @@ def test_refresh_sends_again_what_reads_a_changed_record(make: Make) -> None:
     assert world.run()["updated"] == 1
     assert world.sql("select team_name from people where name = 'Ada'") == [("Blue",)]
     assert world.run()["updated"] == 0
+
+
+def test_what_a_refresh_could_not_deliver_stays_an_exception_while_the_record_comes_as_it_was(make: Make) -> None:
+    world = World(make(FILES))
+    world.sql("drop table people")
+    world.sql(TABLE.replace("team_name text", "team_name text check (team_name <> 'Blue')"))
+    world.edit("flows/people.yaml", "guard:", "refresh: [team]\nguard:")
+    given = [person("1", team="t1"), person("2", "Bob")]
+    world.put("people", given)
+    world.run("teams")
+    assert world.run()["created"] == 2
+    time.sleep(1.1)  # positions are kept to the second of a run's start
+    world.put("teams", [{"id": "t1", "name": "Blue", "open": True}])
+    world.run("teams")
+    assert world.run()["quarantined"] == 1
+    world.run(full=True)
+    world.put("people", [*given, person("3", "Cleo", at="2026-03-01T00:00:00Z")])
+    assert world.run(full=True)["created"] == 1
+    assert [(row.key, row.target, row.code) for row in world.exceptions()] == [("1", "dw", "E450")]
 
 
 def test_tables_of_the_store_decide_and_totals_are_collected(make: Make) -> None:

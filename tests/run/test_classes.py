@@ -6,25 +6,21 @@ The target's own list of accepted creates is the oracle, never our tables.
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engine.run.runner import Runner
-from engine.run.session import Options
-from engine.spec.workspace import Workspace
-from engine.state import exceptions
-from engine.state.store import Store
+from connectors.sandbox.server import Reply, Request, Server
+from tests.chaos.line import CLASSES
 from tests.conftest import Make
+from tests.run.folder import Folder
 from tests.run.test_sync import SCHEMA
 
 MANIFEST = """
@@ -43,12 +39,6 @@ objects:
     create: { post: /items, body: "@record", id: body.id }
     update: { patch: "/items/{id}", body: "@changes" }
 """
-CLASSES = {
-    "A": '    class: A\n    upsert: { put: "/items/by-ref/{ref}", body: "@record", id: body.id }\n',
-    "B": "    class: B\n    idempotency: { header: Idempotency-Key, life: 24h }\n",
-    "C": "    class: C\n",
-    "D": "    class: D\n",
-}
 FILES = {
     "schemas/thing.yaml": SCHEMA + "properties: { name: { type: string } }\n",
     "mappings/src/things.yaml": "mapping: src/things\nobject: things\nentity: thing\nfields: { name: name }\n",
@@ -68,17 +58,17 @@ class Box:
         self.lock, self.calls = threading.Lock(), 0
         self.lose: Any = lambda call: None
 
-    def handle(self, method: str, path: str, headers: Any, body: bytes) -> tuple[int, Any] | None:
+    def handle(self, request: Request) -> Reply | None:
         with self.lock:
-            if method == "GET":
-                ref = re.search(r"ref=([^&]+)", path)
-                return 200, {"items": [one for one in self.items.values() if not ref or one.get("ref") == ref.group(1)]}
+            if request.method == "GET":
+                ref = request.query.get("ref")
+                return Reply(200, {"items": [one for one in self.items.values() if not ref or one.get("ref") == ref]})
             self.calls += 1
             lost = self.lose(self.calls)
             if lost == "before":
                 return None
-            answer = self.write(method, path, headers, body)
-            return None if lost == "after" else answer
+            status, body = self.write(request.method, request.path, request.headers, request.data)
+            return None if lost == "after" else Reply(status, body)
 
     def write(self, method: str, path: str, headers: Any, body: bytes) -> tuple[int, Any]:
         record = json.loads(body)
@@ -92,7 +82,7 @@ class Box:
                 standing |= record
                 return 200, {"id": standing["id"]}
             return 201, {"id": self.create({**record, "ref": ref})}
-        key = headers.get("Idempotency-Key")
+        key = headers.get("idempotency-key")
         if key and key in self.keys:
             known, id = self.keys[key]
             return (200, {"id": id}) if known == body else (422, {"error": "other bytes under a known key"})
@@ -117,62 +107,24 @@ def _secret(monkeypatch: pytest.MonkeyPatch) -> None:
 def box() -> Iterator[tuple[Box, str]]:
     held = Box()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def reply(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            given = held.handle(self.command, self.path, self.headers, body)
-            if given is None:
-                self.close_connection = True
-                return
-            data = json.dumps(given[1]).encode()
-            self.send_response(given[0])
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = reply
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    yield held, f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    server = Server("box", lambda request: held.handle(request))
+    yield held, server.url
+    server.close()
 
 
-class Line:
+class Line(Folder):
     """A workspace that writes to the box."""
 
     def __init__(self, folder: Path, names: list[str]) -> None:
-        self.folder = folder
+        super().__init__(folder)
         self.give(names)
 
     def give(self, names: list[str]) -> None:
-        (self.folder / "data").mkdir(exist_ok=True)
-        rows = [{"id": str(n), "name": name} for n, name in enumerate(names)]
-        (self.folder / "data/things.ndjson").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        self.put({"id": str(n), "name": name} for n, name in enumerate(names))
 
-    def run(self) -> dict[str, Any]:
-        store = Store.open("sqlite:///.crosswalk/state.db", self.folder)
-        try:
-            return Runner(Workspace.open(self.folder), store).run("things", Options(full=True)).run
-        finally:
-            store.close()
-
-    def open(self) -> list[exceptions.Row]:
-        store = Store.open("sqlite:///.crosswalk/state.db", self.folder)
-        with store.read() as tx:
-            rows = exceptions.listed(tx)
-        store.close()
-        return rows
+    def run(self, flow: str | None = None, **options: Any) -> dict[str, Any]:
+        """Over everything that the source has."""
+        return super().run(flow, **{"full": True, **options})
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         crosswalk = Path(sys.executable).parent / "crosswalk"

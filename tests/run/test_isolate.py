@@ -6,16 +6,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from engine.run.runner import Runner
-from engine.run.session import Options
-from engine.spec.workspace import Workspace
-from engine.state import exceptions
-from engine.state.store import Store
 from tests.conftest import Make
+from tests.run.folder import Folder
 from tests.run.test_sync import SCHEMA
 
 FILES = {
@@ -32,35 +27,17 @@ FILES = {
 }  # fmt: skip
 
 
-class Line:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        (folder / "data").mkdir()
-
+class Line(Folder):
     def give(self, **names: str) -> None:
         rows = [{"id": f"n{n:02d}", "name": f"name {n}", "at": f"2026-01-{n + 1:02d}T00:00:00Z"} for n in range(25)]
         for row in rows:
             row["name"] = names.get(row["id"], row["name"])
-        (self.folder / "data/things.ndjson").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        self.put(rows)
 
     def start(self) -> int:
         crosswalk = Path(sys.executable).parent / "crosswalk"
         done = subprocess.run([crosswalk, "run", "things", "--json"], cwd=self.folder, capture_output=True, timeout=60)
         return done.returncode
-
-    def run(self, **options: Any) -> dict[str, Any]:
-        store = Store.open("sqlite:///.crosswalk/state.db", self.folder)
-        try:
-            return Runner(Workspace.open(self.folder), store).run("things", Options(**options)).run
-        finally:
-            store.close()
-
-    def open(self) -> list[exceptions.Row]:
-        store = Store.open("sqlite:///.crosswalk/state.db", self.folder)
-        with store.read() as tx:
-            rows = exceptions.listed(tx)
-        store.close()
-        return rows
 
     def written(self) -> list[str]:
         text = "".join(one.read_text() for one in (self.folder / "out").glob("*.ndjson"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
@@ -15,12 +14,9 @@ from typing import Any
 import pytest
 
 from connectors.sandbox import Sandbox, start
-from engine.run.runner import Runner
-from engine.run.session import Options
-from engine.spec.workspace import Workspace
 from engine.state import exceptions, operations
-from engine.state.store import Store
 from tests.conftest import Make
+from tests.run.folder import Folder
 from tests.run.test_sync import SCHEMA
 
 MANIFESTS = {
@@ -71,16 +67,15 @@ Runner(Workspace.open(Path(".")), Store.open("sqlite:///.crosswalk/state.db", Pa
 """
 
 
-class World:
+class World(Folder):
     """A workspace whose writes go through jobs of the two fakes."""
 
     def __init__(self, folder: Path, sandbox: Sandbox) -> None:
-        self.folder, self.sandbox = folder, sandbox
+        super().__init__(folder)
+        self.sandbox = sandbox
 
     def give(self, note: str, count: int = 20) -> None:
-        (self.folder / "data").mkdir(exist_ok=True)
-        rows = [{"id": str(n), "name": f"Firm {n}", "note": note} for n in range(count)]
-        (self.folder / "data/things.ndjson").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        self.put({"id": str(n), "name": f"Firm {n}", "note": note} for n in range(count))
 
     def die(self, flow: str, step: str) -> None:
         done = subprocess.run(
@@ -88,19 +83,13 @@ class World:
         )
         assert done.returncode == -signal.SIGKILL, done.stderr
 
-    def run(self, flow: str) -> dict[str, Any]:
-        store = Store.open("sqlite:///.crosswalk/state.db", self.folder)
-        try:
-            return Runner(Workspace.open(self.folder), store).run(flow, Options(full=True)).run
-        finally:
-            store.close()
+    def run(self, flow: str | None = None, **options: Any) -> dict[str, Any]:
+        return super().run(flow, **{"full": True, **options})
 
     def state(self, connection: str, object: str) -> tuple[list[operations.Open], list[exceptions.Row]]:
         """Open operations but for bytes that may arrive late and would change nothing; exceptions."""
-        store = Store.open("sqlite:///.crosswalk/state.db", self.folder)
-        with store.read() as tx:
+        with self.store() as store, store.read() as tx:
             found, told = operations.in_doubt(tx, connection, object), exceptions.listed(tx)
-        store.close()
         return [one for one in found if one.kind not in operations.SAFE_AGAIN], told
 
     def uploads(self) -> Counter[str]:
@@ -164,10 +153,8 @@ def test_a_job_that_never_got_its_rows_is_left_and_they_go_in_another(world: Wor
     first = world.run("sf")
     assert first["waiting"] == 8, "until nobody can be uploading any more"
     (job, *_) = [one for one in world.state("sf", "Account")[0] if one.kind == "job"]
-    store = Store.open("sqlite:///.crosswalk/state.db", world.folder)
-    with store.begin("job") as tx:
+    with world.store() as store, store.begin("job") as tx:
         tx.run("UPDATE operations SET send_by = '2026-01-01T00:00:00.000000Z' WHERE op_key = ?", (job.op_key,))
-    store.close()
     assert world.run("sf")["waiting"] == 0
     assert world.uploads() == Counter(dict.fromkeys(EVERYBODY, 1)) and world.state("sf", "Account") == ([], [])
 

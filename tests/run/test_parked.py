@@ -8,18 +8,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from connectors.sandbox.server import Reply, Request, Server
-from engine.run.runner import Runner
-from engine.run.session import Options
-from engine.spec.workspace import Workspace
 from engine.state import exceptions, runs
-from engine.state.store import Store
 from tests.conftest import Make
+from tests.run.folder import Folder
 from tests.run.test_sync import SCHEMA
 
 MANIFEST = """
@@ -74,23 +70,12 @@ class Box:
             return Reply(201, {"id": id})
 
 
-class World:
+class World(Folder):
     """A workspace that sends things to the box."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
 
     def give(self, *names: str) -> None:
         rows = [{"id": name, "name": name, "at": f"2026-01-{n + 1:02d}T00:00:00Z"} for n, name in enumerate(names)]
-        (self.folder / "data").mkdir(exist_ok=True)
-        (self.folder / "data/things.ndjson").write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-    def run(self) -> dict[str, Any]:
-        store = Store.open("sqlite:///.crosswalk/state.db", self.folder)
-        try:
-            return Runner(Workspace.open(self.folder), store).run("things", Options()).run
-        finally:
-            store.close()
+        self.put(rows)
 
     def through(self) -> dict[str, Any]:
         """Runs until the breaker lets a call through."""
@@ -103,11 +88,8 @@ class World:
 
     def state(self) -> tuple[list[exceptions.Row], Any]:
         """(exceptions that were ever opened, the cursor's position)."""
-        store = Store.open("sqlite:///.crosswalk/state.db", self.folder)
-        with store.read() as tx:
-            found = exceptions.listed(tx, everything=True), runs.cursor(tx, "things")[0]
-        store.close()
-        return found
+        with self.store() as store, store.read() as tx:
+            return exceptions.listed(tx, everything=True), runs.cursor(tx, "things")[0]
 
 
 @pytest.fixture
@@ -216,3 +198,39 @@ def test_a_delete_that_a_sweep_saw_is_not_forgotten(box: tuple[Box, Server], wor
     held.fault = lambda call, request: None
     line.through()
     assert set(held.items) == {str(n + 1) for n in range(8)}
+
+
+@pytest.mark.parametrize("wanted", ["rate_limit", "connection"])
+@pytest.mark.parametrize("waits", [False, True], ids=["fresh", "from an exception"])
+def test_tries_that_are_used_up_lose_no_record(
+    box: tuple[Box, Server], world: Callable[..., World], wanted: str, waits: bool
+) -> None:
+    """A fresh record is read again by the next run; one that waits in the state already waits on."""
+    held, server = box
+    line = world(server.url, modified=True, limits={"concurrency": 1})
+    line.give(*NAMES[:5])
+    if waits:
+        held.fault = lambda call, request: Reply(503, {}) if b"n03" in request.data else None
+        assert line.run()["waiting"] == 1
+        assert [(row.key, row.exception_class) for row in line.state()[0]] == [("n03", "intermittent")]
+    busy = Reply(429, {"message": "slow down"}, {"Retry-After": "0"})
+    held.fault = (lambda call, request: busy) if wanted == "rate_limit" else (lambda call, request: None)
+    if wanted == "connection":
+        server.close()
+    for _ in range(2):
+        told = line.run()
+        assert told["state"] == "failed" and told["error"]["code"] in ("C510", "C517", "C541"), told
+        found, position = line.state()
+        if waits:
+            assert [(row.key, row.state) for row in found] == [("n03", "waiting")]
+        else:
+            assert (found, position) == ([], None), "no record is blamed, and the cursor passes nothing"
+    held.fault = lambda call, request: None
+    again = Server("box", held, port=int(server.url.rsplit(":", 1)[1])) if wanted == "connection" else None
+    try:
+        assert line.through()["state"] == "succeeded"
+    finally:
+        if again is not None:
+            again.close()
+    assert held.creates == Counter(NAMES[:5]), "each is there, once"
+    assert [row.state for row in line.state()[0]] in ([], ["closed"])

@@ -11,7 +11,7 @@ from engine.run.decisions import pause_flow, pause_instance, resume_flow, resume
 from engine.run.process import advance
 from engine.run.relay import relay
 from engine.run.runner import Runner
-from engine.sdk.errors import UsageError
+from engine.sdk.errors import SpecError, UsageError
 from engine.state import ticks
 from engine.state.store import Store
 from tests.conftest import Make
@@ -377,6 +377,21 @@ def test_a_called_flow_brings_the_record_to_its_end_first(world: New) -> None:
     assert deals.made("erp", "customers") == ["Acme Ltd"]
 
 
+@pytest.mark.parametrize(("trouble", "wanted"), [("rate_limited", "rate_limit"), ("unreachable", "connection")])
+def test_a_target_that_takes_nothing_is_tried_again_until_it_does(world: New, trouble: str, wanted: str) -> None:
+    deals = world()
+    deals.memory["psa"].faults = {"projects": [trouble] * 3}
+    deals.run()
+    for _ in range(2):
+        assert (deals.one.state, deals.one.waiting) == ("waiting", "timer") and deals.one.until is not None
+        found = [(row.exception_class, row.state, row.target) for row in deals.exceptions()]
+        assert found == [(wanted, "waiting", "psa")] and deals.made("psa", "projects") == []
+        deals.run()
+    deals.run()
+    assert deals.one.state == "done" and deals.exceptions() == []
+    assert deals.made("psa", "projects") == ["Mill"] and deals.memory["erp"].creates["jobs", "Mill"] == 1
+
+
 PAUSES = {
     "an event": ("  - wait: staffed\n    event: deal.staffed\n    timeout: 30d\n", lambda deals: deals.tell("deal.staffed.v1", deals.one.canonical_id), "done"),
     "a decision": (APPROVE, lambda deals: deals.decide("approve", "ann"), "done"),
@@ -472,6 +487,15 @@ def test_a_late_instance_raises_an_alert_until_it_is_over(world: New) -> None:
     deals.run("deals", records=("crm:d1",))
     deals.run()
     assert deals.one.state == "done" and deals.alerts() == []
+
+
+def test_a_step_that_may_be_left_out_is_where_there_is_no_such_connection(world: New) -> None:
+    deals = world(STEPS + "  - publish: project.created\n    connection: bus\n    optional: true\n")
+    deals.run()
+    assert deals.one.state == "done" and "project.created: left out: there is no connection bus" in deals.story()
+    deals = world(STEPS + "  - publish: project.created\n    connection: bus\n")
+    with pytest.raises(SpecError, match="there is no connection called 'bus'"):
+        deals.run("deals")
 
 
 def test_an_event_is_published_with_the_step(world: New) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from connectors.sandbox.server import Reply, Request
 from engine.run.journal import intend
 from engine.run.runner import Runner
 from engine.run.session import Options
@@ -21,6 +22,7 @@ from engine.spec.workspace import Workspace
 from engine.state import leases
 from engine.state.store import Store
 from tests.conftest import Make
+from tests.run.folder import Folder
 from tests.run.test_classes import FILES, Box, Line, box, line  # noqa: F401
 
 Target = tuple[Box, str]
@@ -235,12 +237,11 @@ def test_without_a_mark_a_lost_create_is_searched_by_the_match_fields(make: Make
     flow.write_text(flow.read_text().replace("match: []", "match: [[name]]"))
     by_name = held.handle
 
-    def handle(method: str, path: str, headers: Any, body: bytes) -> Any:
-        found = by_name(method, path, headers, body)
-        if method == "GET" and "name=" in path:
-            wanted = path.split("name=")[1].split("&")[0]
-            return 200, {"items": [one for one in held.items.values() if one["name"] == wanted]}
-        return found
+    def handle(request: Request) -> Reply | None:
+        wanted = request.query.get("name")
+        if request.method == "GET" and wanted:
+            return Reply(200, {"items": [one for one in held.items.values() if one["name"] == wanted]})
+        return by_name(request)
 
     held.handle = handle  # type: ignore[method-assign]
     hidden = held.items
@@ -424,7 +425,7 @@ def test_a_record_that_is_simply_gone_is_deleted_though_the_first_try_failed(fee
     assert first["deleted"] == 0 and len(held.items) == 2
     held.lose, held.write = lambda call: None, real  # type: ignore[method-assign]
     if how == "refused":
-        (told,) = Line.open(type("At", (), {"folder": folder})())  # type: ignore[arg-type]
+        (told,) = Folder(folder).open()
         crosswalk = Path(sys.executable).parent / "crosswalk"
         subprocess.run([crosswalk, "exceptions", "replay", told.id], cwd=folder, check=True, capture_output=True)
     for _ in range(5):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Iterator
@@ -12,12 +11,8 @@ from typing import Any
 import pytest
 
 from connectors.sandbox.server import Reply, Request, Server
-from engine.run.runner import Runner
-from engine.run.session import Options
-from engine.spec.workspace import Workspace
-from engine.state import exceptions
-from engine.state.store import Store
 from tests.conftest import Make
+from tests.run.folder import Folder
 from tests.run.test_sync import SCHEMA
 
 FILES = {
@@ -82,28 +77,9 @@ class Box:
             self.put(record)
 
 
-class Line:
-    def __init__(self, folder: Any) -> None:
-        self.folder = folder
-        (folder / "data").mkdir()
-
+class Line(Folder):
     def give(self, *names: str) -> None:
-        rows = "".join(json.dumps({"id": name, "name": name}) + "\n" for name in names)
-        (self.folder / "data/things.ndjson").write_text(rows)
-
-    def run(self) -> dict[str, Any]:
-        store = Store.open("sqlite:///.crosswalk/state.db", self.folder)
-        try:
-            return Runner(Workspace.open(self.folder), store).run("things", Options()).run
-        finally:
-            store.close()
-
-    def open(self) -> list[exceptions.Row]:
-        store = Store.open("sqlite:///.crosswalk/state.db", self.folder)
-        with store.read() as tx:
-            rows = exceptions.listed(tx)
-        store.close()
-        return rows
+        self.put({"id": name, "name": name} for name in names)
 
 
 @pytest.fixture

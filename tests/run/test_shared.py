@@ -16,6 +16,7 @@ from engine.sdk.record import same
 from tests.conftest import Make
 from tests.run.test_between import Two
 from tests.run.test_sync import SCHEMA
+from tests.run.test_two_way import FILES as PAIR
 
 leaves = st.sampled_from([None, "", "a", "b", 1, True])
 values = leaves | st.dictionaries(st.sampled_from("xy"), leaves)
@@ -46,13 +47,7 @@ def test_lists_merge_element_by_element() -> None:
 
 
 FILES = {
-    "crosswalk.yaml": """
-        crosswalk: 1
-        name: mirror
-        connections:
-          crm: { connector: files, path: crm, format: ndjson, objects: { firms: { key: id, modified: at } } }
-          erp: { connector: files, path: erp, format: ndjson, objects: { firms: { key: id, modified: at } } }
-    """,
+    "crosswalk.yaml": PAIR["crosswalk.yaml"],
     "schemas/firm.yaml": SCHEMA + """
 required: [name]
 x-match: [[tax]]

@@ -47,6 +47,18 @@ def month_start(text: str | None) -> str | None:
     return None if text is None else _day(text).replace(day=1).isoformat()
 
 
+@function(
+    "string|null", "string|null", examples=[("months('2026-11-15', '2027-01-01')", ["2026-11", "2026-12", "2027-01"])]
+)
+def months(first: str | None, last: str | None) -> list[str] | None:
+    """The months of two days and between them, as YYYY-MM; none where the last is before the first."""
+    if first is None or last is None:
+        return None
+    start, end = _day(first), _day(last)
+    numbers = range(start.year * 12 + start.month - 1, end.year * 12 + end.month)
+    return [f"{number // 12:04d}-{number % 12 + 1:02d}" for number in numbers]
+
+
 @function("string|null", examples=[("month_end('2028-02-03')", "2028-02-29")])
 def month_end(text: str | None) -> str | None:
     """The last day of a date's month."""
@@ -81,4 +93,4 @@ def now(env: Any) -> str:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-FUNCTIONS = (date_, add_days, month_start, month_end, days_between, is_before, is_after, now)
+FUNCTIONS = (date_, add_days, month_start, month_end, months, days_between, is_before, is_after, now)

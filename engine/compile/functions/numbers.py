@@ -110,6 +110,30 @@ def multiply(value: Any, factor: Number | None) -> Any:
     return {"amount": amount, "currency": value["currency"]}
 
 
+@function("object|null", "array|null", examples=[])
+def spread(money: dict[str, Any] | None, over: list[Any] | None) -> list[dict[str, Any]] | None:
+    """Money in equal parts over names, such as months: [{name, amount}]. The parts sum to it, to the smallest unit; what does
+    not divide goes to the first ones, one unit each."""
+    if money is None or over is None:
+        return None
+    if not _money([money]):
+        raise FunctionFault("spread() wants money: {amount, currency}, and a list")
+    try:
+        unit = Decimal(1).scaleb(-minor_digits(str(money["currency"])))
+    except ValueError as error:
+        raise FunctionFault(f"spread(): {error}") from None
+    with localcontext(EXACT):
+        units = Decimal(money["amount"]) / unit
+        if units != units.to_integral_value():
+            raise FunctionFault(f"spread(): {money['amount']} is finer than {money['currency']} is paid in")
+        share, rest = divmod(abs(int(units)), max(len(over), 1))
+        sign = -1 if units < 0 else 1
+        return [
+            {"name": name, "amount": {"amount": sign * (share + (number < rest)) * unit, "currency": money["currency"]}}
+            for number, name in enumerate(over)
+        ]
+
+
 @function("object|null", "string", "string?", env=True, examples=[])
 def money_convert(env: Any, money: dict[str, Any] | None, currency: str, day: str | None = None) -> Any:
     """An amount of money in another currency, by the dated table of rates."""
@@ -120,4 +144,4 @@ def money_convert(env: Any, money: dict[str, Any] | None, currency: str, day: st
     return money if money["currency"] == currency else env.convert(money, currency, day)
 
 
-FUNCTIONS = (decimal_, round_half_even, abs_, ceil, floor, sum_, avg, multiply, money_convert)
+FUNCTIONS = (decimal_, round_half_even, abs_, ceil, floor, sum_, avg, multiply, spread, money_convert)

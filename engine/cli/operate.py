@@ -214,6 +214,16 @@ def show_breaks(told: Fields) -> None:
             if found[name]]  # fmt: skip
     if more:
         click.echo(f"  {', '.join(more)}")
+    if found["healed"] or found["left"]:
+        why = (
+            f", {found['left']:,} left: crosswalk reconcile heal {told['flow']} --plan says why"
+            if found["left"]
+            else ""
+        )
+        click.echo(f"  {found['healed']:,} healed{why}")
+    if found["over_limit"]:
+        click.echo(f"  {found['over_limit']:,} records could be healed, more than `heal: {{ limit }}`: nothing was; look at "
+                   f"crosswalk reconcile heal {told['flow']} --plan, then add --yes")  # fmt: skip
     if found["left_out"]:
         click.echo(f"  {found['left_out']:,} more than `keep_breaks` are counted here and not kept one by one")
     if found["remaining"] and "run" in told:

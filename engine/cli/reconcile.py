@@ -10,6 +10,7 @@ import click
 from engine.cli.accept import accept, assign, reopen
 from engine.cli.answer import inline, plain, printable
 from engine.cli.breaks import Chosen, Covers, break_of, found, known_flow, narrowed, told
+from engine.cli.heal import heal
 from engine.cli.main import Context, common, pass_context
 from engine.sdk.record import Fields
 from engine.state import audit
@@ -25,7 +26,7 @@ def reconcile() -> None:
     """Differences between systems: look at them, accept, assign, mend and report them."""
 
 
-for command in (accept, reopen, assign):
+for command in (accept, reopen, assign, heal):
     reconcile.add_command(command)
 
 

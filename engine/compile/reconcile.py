@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from engine.compile.compared import SPOKEN, Compared, FieldPlan, gives, paths_of
 from engine.compile.comparison import Leaf
 from engine.compile.expression import Expression, compile_expression
+from engine.compile.heal import heal_faults, mendings
 from engine.compile.registry import Registry
 from engine.compile.schema import CompiledSchema
 from engine.compile.shape import Shape
@@ -278,15 +279,16 @@ class _Binder:
 
     # ------------------------------------------------------------------ heal
     def heals(self) -> None:
-        """Flows that mend exist, are sync flows of the entity, and read one side; named sides are sides."""
+        """Actions are ones that the sides can do; flows that mend are sync flows of the entity; named sides are sides."""
         heal, document = self.flow.heal, self.document
         for name in heal.missing:
             if name not in self.flow.all_sides():
                 self.problems.add("E101", f"there is no side {name!r}", document.key_at("heal", "missing", name),
                                   nearest(name, self.flow.all_sides()))  # fmt: skip
-        for place, mending in _mendings(heal):
+        for place, mending in mendings(heal):
             if isinstance(mending, HealFlow):
                 self._heal_flow(mending.flow, ("heal", *place, "flow"))
+        heal_faults(document, self.registry, self.problems)
 
     def _heal_flow(self, name: str, place: tuple[Any, ...]) -> None:
         at = self.document.at(*place)
@@ -298,10 +300,3 @@ class _Binder:
         elif found.model.entity != self.flow.entity:
             self.problems.add("E396", f"{name!r} is for {found.model.entity!r}, the reconciliation for {self.flow.entity!r}",
                               at, f"name a sync flow of {self.flow.entity!r}")  # fmt: skip
-
-
-def _mendings(heal: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
-    for name in ("missing_right", "missing_left", "mismatch", "stale", "wrong_owner"):
-        yield (name,), getattr(heal, name)
-    for name, mending in heal.missing.items():
-        yield ("missing", name), mending

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from engine.compile.sync import SyncPlan, compile_sync
+from engine.run.connectors import Connectors
 from engine.run.faults import shape
 from engine.run.items import Item, Trouble
 from engine.run.mapping import make_items, map_items
 from engine.run.pinned import Variant
 from engine.run.runner import Runner
-from engine.run.session import Connectors, Options, Session
+from engine.run.session import Options, Session
 from engine.run.sync import prepare, process
 from engine.sdk.errors import Problem, SpecError, UsageError
 from engine.sdk.record import Fields, Record, decode_json, fingerprint, same

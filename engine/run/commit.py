@@ -54,8 +54,11 @@ def _commit(tx: Tx, session: Session, plan: SyncPlan, items: list[Item], written
     _history(tx, session, plan, items)
     keep_images(tx, session, plan, [one for one in _kept(items) if not one.lost], written)
     keep_swings(tx, items)
-    keep_troubles(tx, session, plan, items)
-    _inputs(tx, session, plan, items)
+    errand = session.options.errand
+    if errand is None or errand.flow is not None:  # else there is no flow by which a person could replay it
+        keep_troubles(tx, session, plan, items)
+    if errand is None or errand.how == "flow":  # a part of a record was sent: the flow has not seen it for that
+        _inputs(tx, session, plan, items)
     _wake(tx, session, plan, items)
     for note in session.also:
         note(tx, items)
@@ -202,7 +205,11 @@ def _delivered(item: Item, delivery: Delivery) -> Delivered:
         state = "deactivated"
     generation = (known.generation if known else 0) + (1 if state == "deleted" else 0)
     first = known is None and delivery.counted != "deleted" and not delivery.adopted
-    fields = delivery.encoded if first else encode_json({**(delivery.before if known else {}), **delivery.payload})
+    fields = (
+        delivery.encoded
+        if first
+        else encode_json({**(delivery.before if known else {}), **delivery.payload, **delivery.kept})
+    )
     return Delivered(
         str(item.canonical_id), delivery.part, delivery.hash if state == "delivered" else ledger.NO_HASH, fields,
         delivery.native, delivery.outcome.version if delivery.outcome else delivery.version,

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from engine.compile.process import compile_process
+from engine.run.connectors import Connectors
 from engine.run.hand import Hand
 from engine.run.pinned import pinned
 from engine.run.process import advance, resume
-from engine.run.session import Connectors, Session
+from engine.run.session import Session
 from engine.sdk.errors import Problem, UsageError
 from engine.sdk.record import Fields
 from engine.state import approvals, audit, corrections, exceptions, processes

@@ -18,6 +18,7 @@ from engine.run.items import Delivery, Item, Trouble, going
 from engine.run.journal import wait_for_open
 from engine.run.mapping import patience
 from engine.run.session import Session
+from engine.run.within import keep_within
 from engine.sdk.errors import Problem
 from engine.sdk.record import Fields, decode_json, fingerprint
 from engine.state import canonical, ledger, links, operations
@@ -33,6 +34,8 @@ def diff_items(session: Session, plan: SyncPlan, items: list[Item], slots: dict[
     taken: set[int] = set()
     for target in plan.targets:
         _for_target(session, plan, target, live, slots[target.name], taken)
+    if session.options.errand is not None:
+        keep_within(session, live)
     if plan.targets:
         for item in live:
             if id(item) not in taken and not item.deleted and not item.left and item.trouble is None:
@@ -193,7 +196,9 @@ def _outward(
         return
     before = decode_json(delivery.known.fields) if delivery.known else {}
     delivery.before = before
-    delivery.payload = without_nulls(payload, before, direction.clears)
+    errand = session.options.errand
+    clears = errand is not None and item.key in errand.wanted and errand.wanted[item.key].fields is not None
+    delivery.payload = payload if clears else without_nulls(payload, before, direction.clears)
     delivery.once = without_nulls(once, {}, direction.clears)
     delivery.hash, delivery.encoded = fingerprint(delivery.payload)
     limit = plan.flow.policy.max_record
@@ -231,6 +236,7 @@ def decide(
 ) -> None:
     """Create, update, or nothing. Records that are linked but were never delivered are compared with what is there."""
     unknown: list[tuple[Item, Delivery]] = []
+    fresh = session.options.fresh
     for item, delivery in pairs:
         known = delivery.known
         if target.operation == "append":
@@ -238,14 +244,14 @@ def decide(
                 delivery.kind = "append"
             else:
                 delivery.counted = "unchanged"
-        elif known is not None and known.state == "delivered":
+        elif known is not None and known.state == "delivered" and not (fresh and delivery.native is not None):
             _against_ledger(target, delivery)
         elif delivery.native is not None:
             unknown.append((item, delivery))
         elif (
             known is not None
             and known.state == "missing"
-            and not (session.options.replay and item.key in session.retried)
+            and not (fresh or (session.options.replay and item.key in session.retried))
         ):
             problem = Problem(
                 "E452", f"{item.key}: {target.name} no longer has it", target.at, "replay it to create it again"
@@ -257,7 +263,8 @@ def decide(
     if creating and target.match and target.operation != "create":
         unknown += adopt(session, plan, target, creating)
     compare_with_target(session, target, [pair for pair in unknown if not pair[1].adopted or not pair[1].before])
-    unlike_images(session, plan, target, pairs)
+    if not fresh:  # what the target holds was read
+        unlike_images(session, plan, target, pairs)
     leave_changed(session, plan, target, slots, pairs)
     hand_over(session, plan, target, pairs)
     keep_alike(session, target, [pair for pair in pairs if pair[1].known is not None])

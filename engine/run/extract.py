@@ -90,17 +90,25 @@ class Extract:
     ahead: float = 0.0
 
 
-def extract(session: Session, plan: ReconcilePlan, side: SidePlan, low: str | None, controls: Controls) -> Extract:
-    """Read one side. Raises ConnectorError where it does not come to its end: nothing is concluded from a part of it."""
-    return _Extractor(session, plan, side, low, controls).run()
+def extract(
+    session: Session, plan: ReconcilePlan, side: SidePlan, low: str | None, controls: Controls,
+    only: Sequence[str] | None = None,
+) -> Extract:  # fmt: skip
+    """Read one side. only: no other records than these (canonical ids, or `connection:native id`).
+
+    Raises ConnectorError where it does not come to its end: nothing is concluded from a part of it.
+    """
+    return _Extractor(session, plan, side, low, controls, only).run()
 
 
 class _Extractor:
     """Rows of one side, batch by batch."""
 
     def __init__(
-        self, session: Session, plan: ReconcilePlan, side: SidePlan, low: str | None, controls: Controls
-    ) -> None:
+        self, session: Session, plan: ReconcilePlan, side: SidePlan, low: str | None, controls: Controls,
+        only: Sequence[str] | None,
+    ) -> None:  # fmt: skip
+        self.only = only
         self.session, self.plan, self.side, self.low, self.controls = session, plan, side, low, controls
         self.found = Extract(side)
         self.groups: dict[bytes, tuple[Row, Fields]] = {}
@@ -150,12 +158,14 @@ class _Extractor:
 
     # ------------------------------------------------------------------ reading
     def _batches(self) -> Iterator[Iterable[Given]]:
+        if self.only is not None and not self.only:
+            return
         if self.side.intake is None:
             yield from self._stored()
             return
         session, intake = self.session, self.side.intake
         options = session.options
-        session.options = replace(Options(full=True), trigger=options.trigger)
+        session.options = replace(Options(full=True), trigger=options.trigger, records=tuple(self.only or ()))
         try:
             reading = Reading(session, intake)
             for records, _ in reading:
@@ -168,7 +178,11 @@ class _Extractor:
     def _stored(self) -> Iterator[Iterable[Given]]:
         """Canonical records as they are kept; one view of the store from the first to the last."""
         with self.session.reading() as tx:
-            for stored in canonical.scan(tx, self.plan.schema.entity):
+            entity = self.plan.schema.entity
+            chosen = (
+                canonical.get(tx, entity, self.only).values() if self.only is not None else canonical.scan(tx, entity)
+            )
+            for stored in chosen:
                 self.found.read += 1
                 self.session.counts.records["read"] += 1
                 record = decode_json(stored.data)

@@ -8,9 +8,10 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, cast
 
 from engine.compile.process import ProcessPlan
+from engine.run.connectors import Connectors
 from engine.run.hand import Hand
 from engine.run.hands import Hands
-from engine.run.session import Connectors, Options
+from engine.run.session import Options
 from engine.sdk.connector import Connector, Operation, Outcome
 from engine.sdk.record import Fields
 from engine.state import processes

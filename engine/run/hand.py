@@ -11,9 +11,10 @@ from typing import Any
 from engine.compile.process import ProcessPlan
 from engine.compile.steps import StepPlan
 from engine.compile.sync import SyncPlan
+from engine.run.connectors import Connectors
 from engine.run.faults import fingerprint
 from engine.run.items import Counts
-from engine.run.session import Connectors, Options, Session
+from engine.run.session import Options, Session
 from engine.sdk.errors import ExceptionClass, Problem
 from engine.sdk.record import JSON, Fields, decode_json, digest, encode_json
 from engine.spec.workspace import Workspace

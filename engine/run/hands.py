@@ -9,12 +9,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from engine.compile.process import ProcessPlan, compile_process
+from engine.run.connectors import Connectors
 from engine.run.faults import fingerprint
 from engine.run.hand import Hand, Passed
 from engine.run.journal import Lost
 from engine.run.meanwhile import meanwhile
 from engine.run.pinned import pinned
-from engine.run.session import Connectors, Options, Session
+from engine.run.session import Options, Session
 from engine.run.steps import go_on
 from engine.sdk.errors import CrosswalkError, Problem
 from engine.state import exceptions, leases, processes

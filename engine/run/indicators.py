@@ -11,11 +11,12 @@ from typing import Any
 from engine.compile.functions import FunctionFault
 from engine.compile.indicator import IndicatorPlan, MomentPlan, OtherPlan, compile_indicator
 from engine.compile.operators import true
+from engine.run.connectors import Connectors
 from engine.run.events import Routes
 from engine.run.expectations import Verdict, settle
 from engine.run.measures import Tally, figure, rounded, shown
 from engine.run.runner import Runner
-from engine.run.session import Connectors, Options, Session
+from engine.run.session import Options, Session
 from engine.sdk.errors import Problem, SpecError
 from engine.sdk.record import JSON, Fields, decode_json
 from engine.spec.workspace import Workspace

@@ -59,6 +59,8 @@ class Delivery:
     adopted: bool = False
     left_out: frozenset[str] = frozenset()
     """Fields that the target changed meanwhile, and that are not sent."""
+    kept: Fields = field(default_factory=dict)
+    """Of fields that were not sent: what the ledger goes on to say."""
     shown: Fields = field(default_factory=dict)
     """Canonical fields as the target shows them, which has them already."""
     later: tuple[tuple[str, str], ...] = ()

@@ -8,8 +8,9 @@ from engine.compile.expression import compile_expression
 from engine.compile.mapping import CompiledMapping, Direction, compile_inbound, compile_outbound
 from engine.compile.registry import Registry
 from engine.compile.rules import LinkSlot
+from engine.run.connectors import Connectors
 from engine.run.identity import new_identity
-from engine.run.session import Connectors, Options, Session
+from engine.run.session import Options, Session
 from engine.sdk.errors import Position
 from engine.sdk.record import Fields
 from engine.spec.workspace import Workspace

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 from engine.compile.process import ProcessPlan
 from engine.compile.rules import key_text
 from engine.run.commit import commit_items
+from engine.run.connectors import Connectors
 from engine.run.events import Event, Routes
 from engine.run.expectations import Verdict, settle
 from engine.run.foresight import Foresight
 from engine.run.hands import Hands
 from engine.run.items import Counts, Item
 from engine.run.replay import run_replay
-from engine.run.session import Connectors, Session
+from engine.run.session import Session
 from engine.run.sync import run_sync
 from engine.run.tally import ProcessCounts, Tally
 from engine.sdk.event_types import fits

@@ -247,5 +247,6 @@ def told_counts(session: Session, plan: ReconcilePlan, outcome: Outcome) -> Fiel
     return {
         "compared": outcome.compared, "equal": outcome.equal, "found": found, "in_flight": explained, "accepted": accepted,
         "remaining": remaining, "at_stake": at_stake, "closed": closed, "left_out": outcome.left_out,
+        "healed": 0, "left": 0, "over_limit": 0,
         "classes": dict(sorted(outcome.counts.items())),
     }  # fmt: skip

@@ -10,10 +10,10 @@ import random
 from collections.abc import Sequence
 from datetime import timedelta
 
+from engine.run.connectors import Connectors
 from engine.run.disclosure import disclosed
 from engine.run.events import Event, Listener, Routes
 from engine.run.process import hear
-from engine.run.session import Connectors
 from engine.sdk.cloudevents import CloudEvent
 from engine.sdk.connector import Outcome
 from engine.sdk.errors import ConnectorError, CrosswalkError, SpecError

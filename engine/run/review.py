@@ -7,10 +7,11 @@ from typing import Any
 
 from engine.compile.sync import TargetPlan, compile_sync
 from engine.run.adopt import criterion
+from engine.run.connectors import Connectors
 from engine.run.items import Delivery, Item
 from engine.run.mapping import make_items
 from engine.run.runner import Runner
-from engine.run.session import Connectors, Options, Session
+from engine.run.session import Options, Session
 from engine.run.sync import prepare, process
 from engine.sdk.record import Fields, Record, decode_json, fingerprint
 from engine.spec.workspace import Workspace

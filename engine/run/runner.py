@@ -14,9 +14,11 @@ from engine.compile.process import ProcessPlan, compile_process
 from engine.compile.reconcile import ReconcilePlan, compile_reconcile
 from engine.compile.registry import Registry
 from engine.compile.sync import Describe, SyncPlan, compile_sync
+from engine.run.connectors import Connectors
 from engine.run.expectations import judge_run
 from engine.run.expectations import told as told_alert
 from engine.run.guards import Held
+from engine.run.heal import heal_after, run_heal
 from engine.run.isolate import note_death
 from engine.run.items import Counts
 from engine.run.kept_plans import KeptPlans
@@ -26,7 +28,7 @@ from engine.run.plan import planned_calls
 from engine.run.process import run_process
 from engine.run.reconcile import run_reconcile
 from engine.run.replay import run_replay
-from engine.run.session import Connectors, Options, Session
+from engine.run.session import Options, Session
 from engine.run.sync import run_sync
 from engine.sdk.errors import ConnectorError, CrosswalkError, Problem, SpecError, UsageError
 from engine.sdk.record import Fields, decode_json, encode_json
@@ -143,8 +145,10 @@ class Runner:
                 raise UsageError(Problem("X904", "the flow or what it uses was changed since the plan", document.at(),
                                          "plan again"))  # fmt: skip
             with _quiet_collector():
-                if isinstance(plan, ReconcilePlan):
-                    run_reconcile(session, plan)
+                if isinstance(plan, ReconcilePlan) and options.heal is not None:
+                    run_heal(self, session, plan)
+                elif isinstance(plan, ReconcilePlan):
+                    heal_after(self, session, plan, run_reconcile(session, plan))
                 elif isinstance(plan, ProcessPlan):
                     run_process(self, session, plan)
                 else:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 from engine.compile.casts import EXACT
@@ -18,16 +18,14 @@ from engine.compile.inbound import AMBIGUOUS
 from engine.compile.registry import Registry
 from engine.compile.rules import BETWEEN, LinkSlot, RefSlot
 from engine.compile.sync import SyncPlan
+from engine.run.connectors import Connectors
+from engine.run.errand import Asked, Errand
 from engine.run.events import Routes
 from engine.run.items import Counts, Item
-from engine.run.permits import SharedPermits
-from engine.sdk.config import JobNote
-from engine.sdk.connector import Connector
 from engine.sdk.errors import ConnectorError
 from engine.sdk.money import minor_digits
 from engine.sdk.record import JSON, Fields, Record, decode_json
 from engine.spec.load import Document
-from engine.spec.sync import SyncFlow
 from engine.spec.workspace import Workspace
 from engine.state import canonical, links
 from engine.state.corrections import Correction
@@ -67,6 +65,12 @@ class Options:
     """Native key → the record as its system has sent it, complete and versioned: these keys of `records` are not read."""
     gone: frozenset[str] = frozenset()
     """Native keys of `records` that their system calls deleted; believed where reading no longer gives them."""
+    fresh: bool = False
+    """The ledger is not believed: records are compared with what their targets hold."""
+    errand: Errand | None = None
+    """Of a run that mends breaks: what it may write, and nothing else."""
+    heal: Asked | None = None
+    """Of a reconciliation: heal what it found, and compare nothing but that."""
     tick: str | None = None
     """The instant of its schedule that the run is for."""
     actor: str = ""
@@ -273,41 +277,3 @@ class Session:
 
     def _entities(self, slot: RefSlot) -> tuple[str, ...]:
         return tuple(self.workspace.names("schema")) if slot.entities == ("any",) else slot.entities
-
-
-class Connectors:
-    """The connectors of a run, opened when first asked for, closed together.
-
-    flow: the flow that they are for, whose `incremental: FIELD` is a setting of the object that it reads.
-    store: where the accounts' budgets are kept, for all processes that use this state.
-    """
-
-    def __init__(self, workspace: Workspace, flow: SyncFlow | None = None, store: Store | None = None) -> None:
-        self.workspace = workspace
-        self._permits = SharedPermits(store) if store is not None else None
-        self._objects: dict[str, dict[str, dict[str, Any]]] = {}
-        field = flow.source.incremental if flow is not None else True
-        if flow is not None and isinstance(field, str) and field != "none":
-            object = workspace.document("mapping", flow.source.mapping).model.object
-            self._objects[flow.source.connection] = {object: {"modified": field}}
-        self._open: dict[str, Connector[Any]] = {}
-        self.jobs: dict[str, JobNote] = {}
-        """Connection → who is told of a job that its connector opens."""
-
-    def __getitem__(self, name: str) -> Connector[Any]:
-        if name not in self._open:
-            opened = partial(self._opened, name)
-            self._open[name] = self.workspace.connector(name, self._objects.get(name), self._permits, opened)
-        return self._open[name]
-
-    def _opened(self, name: str, object: str, job: str, ids: list[str], uploaded: bool) -> None:
-        if name in self.jobs:
-            self.jobs[name](object, job, ids, uploaded)
-
-    def describe(self, connection: str, name: str) -> Any:
-        return self[connection].describe(name)
-
-    def close(self) -> None:
-        for connector in self._open.values():
-            connector.close()
-        self._open.clear()

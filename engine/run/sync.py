@@ -35,6 +35,7 @@ from engine.run.reading import Reading
 from engine.run.resolve import resolve_in_doubt
 from engine.run.scan import scan_marks
 from engine.run.session import Session
+from engine.run.within import note_left
 from engine.sdk.record import Record, fingerprint
 from engine.state import exceptions, inputs
 from engine.state.store import instant
@@ -199,6 +200,7 @@ def onward(session: Session, plan: SyncPlan, items: list[Item], slots: Slots, to
 def finish_batch(session: Session, plan: SyncPlan, items: list[Item], cursor: list[object] | None) -> None:
     """Deliver and commit; a plan only counts and notes what would happen."""
     if session.options.plan:
+        note_left(session, items)
         note_changes(session, items)
         for see in session.foreseen:
             see(items)
@@ -218,6 +220,7 @@ def finish_batch(session: Session, plan: SyncPlan, items: list[Item], cursor: li
     guards.judge_writes(session, plan, items)
     deliver_items(session, plan, items)
     commit_items(session, plan, items, cursor)
+    note_left(session, items)
     note_delays(session, items)
     for error in session.parked.values():
         raise error

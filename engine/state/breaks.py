@@ -98,8 +98,11 @@ def live(tx: Tx, flow: str) -> dict[Place, tuple[str, bytes, str, str | None]]:
     return {(row[0], row[1], row[2]): (row[3], bytes(row[4]), row[5], row[6]) for row in rows}
 
 
-def record(tx: Tx, flow: str, entity: str, run: str, found: Sequence[Found]) -> tuple[int, int]:
-    """Keep what a run found: (new breaks, accepted ones that are open again: changed, or their time is over)."""
+def record(tx: Tx, flow: str, entity: str, run: str, found: Sequence[Found], *, anew: bool = True) -> tuple[int, int]:
+    """Keep what a run found: (new breaks, accepted ones that are open again: changed, or their time is over).
+
+    anew: False for a second look in the same run, which makes no break a run older.
+    """
     now, known = tx.now(), live(tx, flow)
     routed = _routed(tx, flow)
     fresh, again, notes, reopened = [], [], [], 0
@@ -122,7 +125,7 @@ def record(tx: Tx, flow: str, entity: str, run: str, found: Sequence[Found]) -> 
             notes.append((id, run, ENGINE, f"open again: {what}", one.name))
         elif mark != one.mark:
             notes.append((id, run, ENGINE, f"changed: {one.why or one.cause}", one.name))
-        again.append((*values[:-1], int(id in routed), one.queue, "open" if opens else state, now, run, id))
+        again.append((*values[:-1], int(id in routed), one.queue, "open" if opens else state, now, run, int(anew), id))
     tx.many(
         "INSERT INTO breaks (id, flow, entity, key, digest, kind, side, state, class, cause, canonical_id, label, natives, "
         "fields, why, amount, currency, mark, queue, first_seen, last_seen, first_run, last_run, runs) "
@@ -131,7 +134,8 @@ def record(tx: Tx, flow: str, entity: str, run: str, found: Sequence[Found]) -> 
     )
     tx.many(
         "UPDATE breaks SET class = ?, cause = ?, canonical_id = ?, label = ?, natives = ?, fields = ?, why = ?, amount = ?, "
-        "currency = ?, mark = ?, queue = CASE WHEN ? = 1 THEN queue ELSE ? END, state = ?, last_seen = ?, last_run = ?, runs = runs + 1 WHERE id = ?",
+        "currency = ?, mark = ?, queue = CASE WHEN ? = 1 THEN queue ELSE ? END, state = ?, last_seen = ?, last_run = ?, "
+        "runs = runs + ? WHERE id = ?",
         again,
     )
     note(tx, notes)

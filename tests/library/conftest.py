@@ -11,8 +11,9 @@ import pytest
 
 from connectors.sandbox import Sandbox, start
 from engine.compile.mapping import compile_inbound
+from engine.run.connectors import Connectors
 from engine.run.runner import Runner
-from engine.run.session import Connectors, Options, Session
+from engine.run.session import Options, Session
 from engine.sdk.record import Fields, decode_json
 from engine.spec.workspace import Workspace
 from engine.state import canonical, exceptions, links

@@ -335,3 +335,8 @@ def no_room_for_rows(place: Place) -> Any:
             it.add(b"a line\n")
         finally:
             it.close()
+
+
+@case("X937")
+def not_to_be_healed(place: Place) -> str:
+    return _compared(place).command("reconcile", "heal", "nightly", "b-2")

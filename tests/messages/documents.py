@@ -66,6 +66,7 @@ WRONG: dict[str, dict[str, str]] = {
     "E394": {"flows/f.yaml": COMPARE + "window: { field: hours, last: 35d }\n"},
     "E395": {"flows/f.yaml": COMPARE + "totals: [{ sum: name }]\n"},
     "E396": {"flows/f.yaml": COMPARE + "heal: { mismatch: { flow: f } }\n"},
+    "E397": {"flows/f.yaml": COMPARE + "heal: { missing_right: deactivate }\n"},
     "E357": {"mappings/files/m.yaml": MAPPING + "onto: { from: b, ref: good }\nfields: { name: a }\n",
              "flows/f.yaml": FLOW.replace("targets: []", "targets: [{ connection: files, mapping: files/m }]")},
     "E356": {"schemas/s.yaml": SCHEMA + "properties: { name: { type: string, x-owner: crm } }\n",

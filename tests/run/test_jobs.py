@@ -16,28 +16,14 @@ import pytest
 from connectors.sandbox import Sandbox, start
 from engine.state import exceptions, operations
 from tests.conftest import Make
+from tests.connectors.rest.test_jobs import ASYNC
 from tests.run.folder import Folder
 from tests.run.test_sync import SCHEMA
 
 MANIFESTS = {
     "connectors/bulk.yaml": "connector: bulk\nextends: salesforce\nobjects:\n"
     "  Account: { late: 100ms, index: 100ms, jobs: { upsert: { above: 2, size: 8, poll: { every: 10ms..20ms, within: 300ms } } } }\n",
-    "connectors/async.yaml": """connector: async
-extends: netsuite
-objects:
-  customer:
-    jobs:
-      upsert:
-        size: 8
-        item: { externalId: "@mark" }
-        open:
-          put: "/record/v1/{object}"
-          headers: { Prefer: respond-async, Content-Type: "application/vnd.oracle.resource+json; type=collection" }
-          body: { items: "@records" }
-          id: { from: headers.location, take: last_segment }
-        poll: { get: "/async/v1/job/{job}", done: body.completed, every: 10ms..20ms, within: 300ms }
-        results: [{ get: "/async/v1/job/{job}/task", rows: body.items, each: "/async/v1/job/{job}/task/{id}/result", id: { from: headers.location, take: last_segment } }]
-""",
+    "connectors/async.yaml": ASYNC.replace("ns_async", "async").replace("size: 100", "size: 8").replace("within: 2s", "within: 300ms"),
 }  # fmt: skip
 FILES = {
     "schemas/thing.yaml": SCHEMA + "properties: { name: { type: string }, note: { type: string } }\n",

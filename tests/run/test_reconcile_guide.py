@@ -24,3 +24,19 @@ def test_the_flow_of_the_page_is_sound(make: Make) -> None:
     flow = re.findall(r"```yaml\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)[0]
     folder = make({"crosswalk.yaml": WORKSPACE, "flows/invoices-nightly.yaml": flow})
     assert [str(one) for one in problems_of(Workspace.open(folder))] == []
+
+
+TO_ERP = """
+flow: invoices-to-erp
+kind: sync
+entity: invoice
+source: { connection: psa, mapping: kantata/invoice }
+targets: [{ connection: erp, mapping: netsuite/invoice }]
+"""
+
+
+def test_what_the_page_heals_is_sound(make: Make) -> None:
+    flow, heal = re.findall(r"```yaml\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)[:2]
+    files = {"flows/invoices-nightly.yaml": flow + heal, "flows/invoices-to-erp.yaml": TO_ERP}
+    folder = make({"crosswalk.yaml": WORKSPACE, **files})
+    assert [str(one) for one in problems_of(Workspace.open(folder))] == []

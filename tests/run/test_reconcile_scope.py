@@ -46,10 +46,13 @@ def test_a_record_that_need_not_be_there_is_compared_where_it_is(world: Systems)
     world.put(
         [invoice(1, status="closed"), invoice(2, status="closed"), invoice(3)], [bill(2, state="closed"), bill(3)]
     )
-    assert world.run()["breaks"] | {"at_stake": 0} == {
-        "compared": 2, "equal": 2, "found": 0, "in_flight": 0, "accepted": 0, "remaining": 0, "at_stake": 0, "closed": 1,
-        "left_out": 0, "classes": {},
-    }  # fmt: skip
+    breaks = world.run()["breaks"]
+    assert {name: breaks[name] for name in ("compared", "equal", "found", "closed")} == {
+        "compared": 2,
+        "equal": 2,
+        "found": 0,
+        "closed": 1,
+    }
 
 
 def test_a_break_closes_once_the_record_is_no_longer_expected(world: Systems) -> None:

@@ -12,6 +12,7 @@ from engine.cli.answer import inline, plain, printable
 from engine.cli.breaks import Chosen, Covers, break_of, found, known_flow, narrowed, told
 from engine.cli.heal import heal
 from engine.cli.main import Context, common, pass_context
+from engine.cli.reports import report
 from engine.sdk.record import Fields
 from engine.state import audit
 from engine.state import breaks as state
@@ -26,7 +27,7 @@ def reconcile() -> None:
     """Differences between systems: look at them, accept, assign, mend and report them."""
 
 
-for command in (accept, reopen, assign, heal):
+for command in (report, accept, reopen, assign, heal):
     reconcile.add_command(command)
 
 

@@ -74,6 +74,8 @@ class Outcome:
 
 def run_reconcile(session: Session, plan: ReconcilePlan) -> Outcome:
     """Compare, keep breaks and totals. Raises Held where a side gives nothing, ConnectorError where one fails."""
+    from engine.run.look import look_at_moving  # it compares
+
     controls = Controls(plan)
     low = window_start(plan, session.now)
     with ExitStack() as stack:
@@ -89,6 +91,7 @@ def run_reconcile(session: Session, plan: ReconcilePlan) -> Outcome:
         outcome = compare(session, plan, extracts, controls, set(live))
         if session.cancelled.is_set():  # what was not looked at is not gone
             return Outcome()
+    look_at_moving(session, plan, outcome, set(live))
     if not session.options.plan:
         _keep(session, plan, extracts, outcome, controls)
     session.counts.breaks = told_counts(session, plan, outcome)

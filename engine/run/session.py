@@ -180,6 +180,8 @@ class Session:
         self.plan: SyncPlan | None = None
         self.document: Document | None = None
         """The flow, once it is bound."""
+        self.reports: list[Fields] = []
+        """Reports that a reconciliation wrote: format, path."""
         self.lease: Lease | None = None
         self.marker: str | None = None
         """Class A: the journal's row of the batch that is being sent."""

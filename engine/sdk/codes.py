@@ -224,6 +224,7 @@ CODES: dict[str, str] = {
     "X933": "there is no such break",
     "X934": "a break is in another state",
     "X935": "a flow is no reconciliation, or has no such kept run",
+    "X936": "a report cannot be written",
     "X937": "a break cannot be healed",
     "X999": "a fault of crosswalk itself",
 }

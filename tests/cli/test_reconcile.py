@@ -144,7 +144,7 @@ def test_show_puts_the_values_side_by_side_and_says_what_to_do(systems: Systems)
 
 def test_sensitive_values_are_masked_everywhere(systems: Systems) -> None:
     path = systems.folder / "schemas/bill.yaml"
-    text = path.read_text().replace("total: { $ref: money,", "total: { $ref: money, x-sensitive: pay,")
+    text = path.read_text().replace("total: { $ref: money,", "total: { $ref: money, x-sensitive: financial,")
     path.write_text(text.replace("number: { type: string,", "number: { type: string, x-sensitive: personal,"))
     code, out, _ = call(systems.folder, "reconcile", "breaks")
     assert code == 0 and "100.5" not in out and "INV-" not in out and "••••" in out

@@ -8,18 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from engine.compile.heal import mendings
+from engine.compile.heal import between, mendings
 from engine.compile.reconcile import ReconcilePlan
 from engine.run.errand import Healed
-from engine.run.errands import run_errand
+from engine.run.errands import beside, run_errand
 from engine.run.guards import Held
 from engine.run.look import Subject, look_again
 from engine.run.reconcile import Outcome, told_counts
 from engine.run.remedies import Remedies, remedies
-from engine.run.session import Session
+from engine.run.resolve import resolve_in_doubt
+from engine.run.session import Options, Session
 from engine.sdk.errors import ConnectorError, Problem, UsageError
 from engine.sdk.record import Fields
-from engine.state import audit, breaks, reconciliations
+from engine.state import audit, breaks, operations, reconciliations
 from engine.state.breaks import ENGINE, Break, Found
 from engine.state.reconciliations import Reconciliation
 from engine.state.store import Tx
@@ -30,11 +31,31 @@ TOLD = 1_000
 """Breaks that a result names."""
 
 
+def settle(session: Session, plan: ReconcilePlan) -> None:
+    """What mending sent and had no answer to comes to its end before anything is compared."""
+    if not _acts(session, plan):
+        return
+    for side in plan.sides:
+        with session.store.read() as tx:
+            left = operations.in_doubt(tx, side.connection, side.object) if side.object else []
+        if any(one.flow == plan.name for one in left):
+            spec = plan.flow.all_sides()[side.name]
+            bound = between(plan.document, session.registry, session.connectors.describe, spec, spec)
+            inner = beside(session, Options())
+            inner.plan = bound
+            resolve_in_doubt(inner, bound)
+
+
+def _acts(session: Session, plan: ReconcilePlan) -> bool:
+    """Whether a run writes anything."""
+    named = any(mending not in (None, "report") for _, mending in mendings(plan.flow.heal))
+    return named and not session.options.plan and plan.flow.mode == "live"
+
+
 def heal_after(runner: Any, session: Session, plan: ReconcilePlan, outcome: Outcome) -> None:
     """What a run mends by itself, up to the flow's limit; over it, it mends nothing and says so."""
     heal = plan.flow.heal
-    acts = any(mending not in (None, "report") for _, mending in mendings(heal))
-    if not acts or session.options.plan or plan.flow.mode != "live" or session.cancelled.is_set():
+    if not _acts(session, plan) or session.cancelled.is_set():
         return
     found = _open(session, plan, session.run)
     chosen = remedies(session, plan, found)

@@ -18,7 +18,7 @@ from engine.run.connectors import Connectors
 from engine.run.expectations import judge_run
 from engine.run.expectations import told as told_alert
 from engine.run.guards import Held
-from engine.run.heal import heal_after, run_heal
+from engine.run.heal import heal_after, run_heal, settle
 from engine.run.isolate import note_death
 from engine.run.items import Counts
 from engine.run.kept_plans import KeptPlans
@@ -148,6 +148,7 @@ class Runner:
                 if isinstance(plan, ReconcilePlan) and options.heal is not None:
                     run_heal(self, session, plan)
                 elif isinstance(plan, ReconcilePlan):
+                    settle(session, plan)
                     heal_after(self, session, plan, run_reconcile(session, plan))
                     self._report(session, plan)
                 elif isinstance(plan, ProcessPlan):

@@ -56,7 +56,15 @@ class World(Stage):
 
     def _info(self, name: str) -> ObjectInfo:
         kinds = KINDS if self.kind == "A" else KINDS - {"upsert"}
-        return ObjectInfo(name, ("id",), operations=kinds, write_class=self.kind, late=0, index=0, marker="ref")  # type: ignore[arg-type]
+        return ObjectInfo(
+            name,
+            ("id",),
+            operations=kinds,
+            write_class=self.kind,
+            late=0,
+            index=0,
+            marker="ref" if self.kind != "D" else None,
+        )  # type: ignore[arg-type]
 
     def connector(self, name: str, *_: Any, **__: Any) -> Any:
         return self.memory[name]
@@ -74,6 +82,10 @@ class World(Stage):
         """The ERP's record of a bill."""
         (row,) = [row for row in self.erp.rows["bills"].values() if row["tranid"] == f"INV-{number}"]
         return row
+
+    def key_of(self, number: int) -> str:
+        """The ERP's id of a bill."""
+        return next(key for key, row in self.erp.rows["bills"].items() if row["tranid"] == f"INV-{number}")
 
     def invoice(self, number: int) -> dict[str, Any]:
         """The PSA's record of it."""

@@ -19,7 +19,7 @@ from engine.compile.casts import EXACT
 from engine.compile.reconcile import ReconcilePlan
 from engine.run.breaks import Judge, Met, near
 from engine.run.control import Controls
-from engine.run.extract import IN, OUTSIDE, Extract, extract
+from engine.run.extract import IN, Extract, extract
 from engine.run.guards import Held
 from engine.run.join import Join
 from engine.run.session import Session
@@ -127,6 +127,7 @@ def compare(
     nears: dict[bytes, Found] = {}
     for batch in _batches(_in_scope(join, plan, again, controls, outcome)):
         for _, found in judge.judge(batch):
+            outcome.equal += not found  # a tolerance covers it, or it is compared for its partner only
             for one in found:
                 one = _noted(plan, one, nears, outcome)
                 outcome.count(one)
@@ -154,11 +155,11 @@ def _in_scope(join: Join, plan: ReconcilePlan, again: set[str], controls: Contro
         if met.inside:
             for name, rows in met.rows.items():
                 for row in rows:
-                    if row.standing == OUTSIDE:  # its partner is in the window, so it counts
+                    if row.standing != IN:  # its partner is compared, so it counts
                         controls.add(name, row.parts)
                         row.standing = IN
             controls.part(met.key, met.rows)
-        elif key_digest(met.key) not in again:
+        elif not met.expected or key_digest(met.key) not in again:
             outcome.outside += 1
             continue
         yield met

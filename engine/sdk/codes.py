@@ -134,6 +134,7 @@ CODES: dict[str, str] = {
     "E395": "a field cannot be added up",
     "E396": "a flow cannot mend a break",
     "E397": "the sides of a reconciliation cannot do what `heal` says",
+    "E398": "a test says of breaks what its flow cannot have",
     "E400": "a record cannot be read",
     "E401": "a value does not fit its cast",
     "E402": "a value is not in the rule's `values`",

@@ -66,6 +66,7 @@ class _Chooser:
         self.specs = plan.flow.all_sides()
         self.told = Remedies()
         self.errands: dict[tuple[How, str, str, str | None], Errand] = {}
+        self._known: dict[tuple[str, str], list[str]] = {}
         self._writes = {name: writable(session.registry, side) for name, side in self.specs.items()}
 
     def choose(self, one: Break) -> str | None:
@@ -229,7 +230,10 @@ class _Chooser:
 
     def _flows(self, source: SidePlan, target: SidePlan) -> list[str]:
         """The sync flows from one side's object to the other's."""
-        found = []
+        known = self._known.get((source.name, target.name))
+        if known is not None:
+            return known
+        found = self._known[source.name, target.name] = []
         workspace = self.session.workspace
         for name in dict.fromkeys([*workspace.names("flow", own=True), *runs.flows(self.session.tx)]):
             try:

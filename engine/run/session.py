@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cached_property
@@ -81,6 +81,8 @@ class Options:
     def as_json(self) -> Fields:
         told = {"full": self.full, "since": self.since, "until": self.until, "limit": self.limit,
                 "records": list(self.records), "trigger": self.trigger, "approved": self.approved}  # fmt: skip
+        if self.heal is not None:
+            told["heal"] = asdict(self.heal)
         return {**told, "gone": sorted(self.gone)} if self.gone else told
 
 

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from engine.run.report_csv import STARTS, harmless
 from engine.run.report_words import amount, visible
 from engine.run.report_xlsx import fits
+from engine.sdk.record import decode_json
 from engine.state import breaks
 from tests.cli.test_commands import call, told
 from tests.run.reconcile_world import Systems, bill, invoice
@@ -39,8 +40,8 @@ report: [html, xlsx, csv, json]
 
 
 @pytest.fixture
-def systems(tmp_path: Path) -> Iterator[Systems]:
-    it = Systems(tmp_path)
+def systems(tmp_path: Path, address: str) -> Iterator[Systems]:
+    it = Systems(tmp_path, address)
     it.flow(FLOW)
     it.put(
         [
@@ -319,6 +320,51 @@ def test_sensitive_values_are_in_no_report(systems: Systems) -> None:
     assert code == 0 and "INV-" not in out and "1,104" not in out
 
 
+def hidden(systems: Systems, old: str, new: str, more: str) -> tuple[str, list[dict[str, Any]]]:
+    """(the page, breaks of the JSON report) with something sensitive in the schema."""
+    path = systems.folder / "schemas/bill.yaml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    systems.flow(more)
+    files = written(systems)
+    return files["html"].read_text("utf-8"), json.loads(files["json"].read_text("utf-8"))["report"]["breaks"]
+
+
+def test_a_sensitive_field_deep_in_a_record_is_masked_and_its_neighbour_is_not(systems: Systems) -> None:
+    systems.put(
+        [invoice(1, client_vat="GB-SECRET", client_name="Seen")], [bill(1, customer={"name": "Other", "vat": "GB2"})]
+    )
+    page, (one,) = hidden(systems, "vat: { type: string }", "vat: { type: string, x-sensitive: tax }", FLOW)
+    values = {each["path"]: each["values"]["left"] for each in one["fields"]}
+    assert values == {"client.name": "Seen", "client.vat": "••••"} and "GB-SECRET" not in page and "Seen" in page
+    assert one["amount"] is None and one["label"] == "INV-1", (
+        "money stays, but nothing is at stake between equal amounts"
+    )
+
+
+def test_elements_are_masked_with_their_keys_and_reasons(systems: Systems) -> None:
+    systems.put([invoice(1, lines=[{"line": 77, "amount": "x-secret", "text": "a"}])], [bill(1)])
+    old = "  lines:\n    type: array\n"
+    page, (one,) = hidden(
+        systems, old, f"{old}    x-sensitive: compensation\n", FLOW + "compare: { lines: { key: line } }\n"
+    )
+    assert {each["path"] for each in one["fields"]} == {"lines"} and "x-secret" not in page and "77" not in page
+    assert "x-secret" not in json.dumps(one)
+    _, shown = told(systems.folder, "reconcile", "show", one["id"])
+    assert "x-secret" not in json.dumps(shown)
+
+
+def test_where_the_flow_has_gone_everything_that_could_be_sensitive_is_hidden(systems: Systems) -> None:
+    written(systems)
+    path = systems.folder / "schemas/bill.yaml"
+    path.write_text(path.read_text().replace("note: { type: string }", "note: { type: string, x-sensitive: personal }"))
+    (systems.folder / "flows/nightly.yaml").unlink()
+    code, out, err = call(systems.folder, "reconcile", "report", "nightly", "--format", "csv", "--output", "-")
+    assert code == 0, err
+    assert "1204.5" not in out and "1104" not in out and "••••" in out
+
+
 # ---------------------------------------------------------------------- limits and alerts
 def alerts(systems: Systems) -> dict[str, str]:
     with systems.store.read() as tx:
@@ -335,6 +381,23 @@ def test_limits_that_are_missed_open_alerts_and_close_them_when_kept(systems: Sy
     assert "breaks_below" in json.dumps(looked)
     systems.put([invoice(1)], [bill(1)])
     assert told(systems.folder, "run", "nightly")[1]["alerts"] == [] and alerts(systems) == {}
+
+
+def test_alerts_are_told_as_events(systems: Systems) -> None:
+    path = systems.folder / "crosswalk.yaml"
+    path.write_text(path.read_text() + "events: [{ to: erp, types: [alert.*] }]\n")
+    systems.flow(FLOW)
+    systems.run()
+    systems.put([invoice(1)], [bill(1)])
+    systems.run()
+    with systems.store.read() as tx:
+        rows = tx.rows("SELECT type, data FROM events ORDER BY seq")
+    told = [(type, decode_json(bytes(data))) for type, data in rows]
+    assert sorted((type, data["expectation"]) for type, data in told) == [
+        ("alert.closed.v1", "amount_below"), ("alert.closed.v1", "breaks_below"),
+        ("alert.opened.v1", "amount_below"), ("alert.opened.v1", "breaks_below"),
+    ]  # fmt: skip
+    assert told[0][1]["flow"] == "nightly" and told[0][1]["reached"] == "6 breaks"
 
 
 def test_a_reconciliation_that_nobody_runs_is_not_fresh(systems: Systems) -> None:

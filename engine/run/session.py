@@ -172,6 +172,8 @@ class Session:
         self.counts = Counts()
         self.seen: dict[str, Seen] | None = None
         self.live, self.overdue = set[tuple[str, str, str]](), set[tuple[str, str, str]]()
+        self.versions: dict[str, str] = {}
+        """Key → the newest version in trouble: an older one that comes late is not the record any more."""
         self.known_links: int | None = None
         self.sent_deletes = self.sent_updates = 0
         self.changes: list[dict[str, Any]] = []

@@ -78,6 +78,8 @@ def run_heal(runner: Any, session: Session, plan: ReconcilePlan) -> None:
     """
     asked, heal = session.options.heal, plan.flow.heal
     assert asked is not None
+    if plan.flow.mode != "live":
+        session.options.plan = True
     with session.store.read() as tx:
         last = next(iter(reconciliations.listed(tx, plan.name, 1)), None)
     if last is None:

@@ -90,7 +90,7 @@ def quick_runs() -> Iterator[None]:
         yield
 
 
-LONG = ("chaos", "journeys", "library")
+LONG = ("chaos", "cli", "journeys", "library", "messages", "state")
 """Folders whose tests take long: they begin first, so that no process works on alone at the end."""
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import Field
 
@@ -54,7 +55,7 @@ class RabbitConnector(Carrier[RabbitConfig]):
         except ImportError:
             self.driver_missing("pika", "rabbitmq")
         try:
-            given = pika.URLParameters(self.config.url)
+            given = pika.URLParameters(self._address())
         except (ValueError, TypeError, IndexError):
             raise self.unreachable("`url` is no AMQP address", "config") from None
         if self.config.password is not None:
@@ -68,6 +69,14 @@ class RabbitConnector(Carrier[RabbitConfig]):
             raise self.unreachable("it refuses the user", "auth") from None
         except (AMQPError, OSError) as error:
             raise self.unreachable(first_line(error) or type(error).__name__) from None
+
+    def _address(self) -> str:
+        """The address as the driver reads it: it takes no user without a password, and that one is kept apart."""
+        parts = urlsplit(self.config.url)
+        if parts.username is None or parts.password is not None:
+            return self.config.url
+        user, _, place = parts.netloc.rpartition("@")
+        return parts._replace(netloc=f"{user}:-@{place}").geturl()
 
     def _publisher(self) -> Any:
         """The channel that publishes: confirmed, its exchange there."""

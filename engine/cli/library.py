@@ -8,6 +8,7 @@ from typing import Any
 from engine.compile.mapping import compile_inbound, compile_outbound
 from engine.compile.registry import Registry
 from engine.spec.load import Document
+from engine.spec.reconcile import ReconcileFlow
 from engine.spec.sync import SyncFlow
 from engine.spec.workspace import Workspace
 
@@ -31,6 +32,9 @@ def library_page(workspace: Workspace) -> str:
     parts += ["", f"No system of these holds a record of: {', '.join(without)}.", "", "## Flows", "",
               "| flow | entity | from | to | checks |", "|---|---|---|---|---|"]  # fmt: skip
     parts += [row for name in workspace.names("flow") for row in _flow(workspace.document("flow", name))]
+    parts += ["", "## Reconciliations", "", "What each means, and what it leaves alone: [reconciliations.md](reconciliations.md).", "",
+              "| flow | entity | sides | joined by | adds up |", "|---|---|---|---|---|"]  # fmt: skip
+    parts += [row for name in workspace.names("flow") for row in _reconciliation(workspace.document("flow", name))]
     parts += ["", "## Tables", "", "| table | key | rows | notes |", "|---|---|---|---|"]
     parts += [_table(workspace.document("table", name)) for name in workspace.names("table")]
     return "\n".join(parts) + "\n"
@@ -100,6 +104,8 @@ def _note(document: Document) -> str:
 
 def _flow(document: Document) -> Iterator[str]:
     model = document.model
+    if isinstance(model, ReconcileFlow):
+        return
     if not isinstance(model, SyncFlow):
         yield f"| {document.name} | {model.entity} | {document.data.get('kind')} | | |"
         return
@@ -107,6 +113,15 @@ def _flow(document: Document) -> Iterator[str]:
     targets = "; ".join(f"{one.connection} `{one.mapping}`" for one in model.targets) or "the canonical store"
     checks = ", ".join(check.name for check in model.checks)
     yield f"| {document.name} | {model.entity} | {source} | {targets} | {checks} |"
+
+
+def _reconciliation(document: Document) -> Iterator[str]:
+    flow = document.model
+    if isinstance(flow, ReconcileFlow):
+        sides = "; ".join(f"{one.connection} `{one.mapping}`" for one in flow.all_sides().values())
+        key = "links" if flow.key == "links" else ", ".join(flow.key)
+        sums = [f"{one.sum or 'records'}{' by ' + ', '.join(one.by) if one.by else ''}" for one in flow.totals]
+        yield f"| {document.name} | {flow.entity} | {sides} | {key} | {'; '.join(sums)} |"
 
 
 def _table(document: Document) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Sequence
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -203,10 +202,10 @@ def show_alerts(alerts: Sequence[Fields]) -> None:
 
 def show_breaks(told: Fields) -> None:
     """What a reconciliation found, in a line or two."""
+    from engine.run.report_words import amounts
+
     found = told["breaks"]
-    stake = ", ".join(
-        f"{Decimal(amount):,} {currency}".strip() for currency, amount in sorted(found["at_stake"].items())
-    )
+    stake = amounts(found["at_stake"])
     classes = ", ".join(f"{count:,} {name}" for name, count in found["classes"].items())
     click.echo(f"{told['flow']}: {found['compared']:,} compared, {found['equal']:,} equal, {found['remaining']:,} breaks remain"
                f"{f' ({stake})' if stake else ''}{f': {classes}' if classes else ''}")  # fmt: skip
@@ -238,6 +237,8 @@ def show_runs(told: list[Fields], moved: list[Fields], alerts: Sequence[Fields] 
         _end(one)
         if one.get("breaks"):
             show_breaks(one)
+        for written in one.get("reports", ()):
+            click.echo(f"  report: {written['path']}")
         if one["quarantined"]:
             click.echo(
                 f"  {one['quarantined']} of {one['flow']} for a person: crosswalk exceptions list --flow {one['flow']}"

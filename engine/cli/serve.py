@@ -32,6 +32,10 @@ def _seconds(context: click.Context, option: click.Parameter, value: str) -> flo
         raise click.BadParameter(str(error), context, option) from None
 
 
+HEARS = 0.2
+"""Seconds after which a signal is seen at the latest."""
+
+
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0: any that is free.")
@@ -69,7 +73,8 @@ def serve(context: Context, host: str, port: int, allow_remote: bool, certificat
     server.start(listening, tls)
     place = f"[{host}]" if ":" in host else host
     server.tell("listening", url=f"http{'s' if tls else ''}://{place}:{listening.getsockname()[1]}")
-    stop.wait()
+    while not stop.wait(HEARS):  # a signal that another thread is given is seen by this one when it wakes
+        pass
     server.stop(grace)
     return 0
 

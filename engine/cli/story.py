@@ -18,7 +18,7 @@ CHAPTERS = {
         "services", "tax-codes", "vendors", "labour-categories", "rate-cards", "rate-card-versions",
     ),
     "people and clients": ("sellers", "clients", "contacts", "resources-to-erp", "people", "invitations"),
-    "contracts and projects": ("contracts", "quote-to-project", "projects-to-erp", "project-facts", "tasks", "milestones",
+    "contracts and projects": ("contracts", "quote-to-project", "projects-to-erp", "project-facts", "tasks", "task-facts", "milestones",
                                "contract-terms", "change-requests"),
     "work done": ("time-to-erp", "expenses-to-erp", "usage", "vendor-bills"),
     "billing": (

@@ -106,12 +106,14 @@ class Compared:
         faults = {
             "tolerance": rule.tolerance is not None and kind not in (("date", "instant") if days else ("number", "money", "plain")),
             "text": rule.text is not None and kind not in ("text", "list", "set", "plain"),
+            "alike": bool(rule.alike) and kind not in ("text", "list", "set"),
             "key": rule.key is not None and kind != "elements",
             "unordered": rule.unordered is not None and kind not in ("list", "set"),
         }  # fmt: skip
         hints = {
             "tolerance": "numbers and amounts take a number, dates and instants a time such as 1d",
-            "text": "text and lists of text take it", "key": "lists of objects take it", "unordered": "lists of values take it",
+            "text": "text and lists of text take it", "alike": "text and lists of text take it",
+            "key": "lists of objects take it", "unordered": "lists of values take it",
         }  # fmt: skip
         for name, wrong in faults.items():
             if wrong:

@@ -106,6 +106,8 @@ class Leaf:
 
 def _text(leaf: Leaf, value: JSON) -> JSON:
     how = leaf.rule.text
+    if value.__class__ is str:
+        value = next((group[0] for group in leaf.rule.alike if value in group), value)
     if value.__class__ is not str or how is None or how == "exact":
         return value
     text = unicodedata.normalize("NFKC", value)

@@ -26,6 +26,7 @@ class SidePlan:
     """One side. intake: how its records are read and mapped; None: canonical records as they are kept.
 
     leaves: the compared fields that it gives, as positions in the plan's. group: name → expression of a group's key.
+    expected: which records the other sides must have.
     """
 
     name: str
@@ -36,6 +37,7 @@ class SidePlan:
     leaves: frozenset[int]
     group: Mapping[str, Expression] = field(default_factory=dict)
     sums: tuple[str, ...] = ()
+    expected: Expression | None = None
 
     @property
     def object(self) -> str:
@@ -180,6 +182,7 @@ class _Binder:
     ) -> SidePlan:
         place = self.flow.place(name)
         where = self.expression(side.where, *place, "where") if side.where else None
+        expected = self.expression(side.expected, *place, "expected") if side.expected else None
         group = {}
         for number, (part, text) in enumerate(side.groups().items()):
             at = (*place, "group", part) if isinstance(side.group, dict) else (*place, "group", number)
@@ -190,7 +193,7 @@ class _Binder:
         if side.connection != "canonical":
             role = self.registry.workspace.connection(side.connection, self.document.at(*place, "connection")).role
         leaves = frozenset(number for number, one in enumerate(fields) if gives(given, one.leaf.path))
-        return SidePlan(name, side.connection, role, intake, where, leaves, group, tuple(side.sum or ()))  # type: ignore[arg-type]
+        return SidePlan(name, side.connection, role, intake, where, leaves, group, tuple(side.sum or ()), expected)  # type: ignore[arg-type]
 
     # ------------------------------------------------------------------ key, window, totals
     def keys(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a flow's test says of a process, against the flow: its approvals, its waits, its steps."""
+"""What a flow's test says of a process or a reconciliation, against the flow: approvals, waits, steps, breaks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from engine.sdk.errors import Problem, SpecError, nearest
 from engine.sdk.event_types import fits, plain_type
 from engine.spec.load import Document
 from engine.spec.process import ProcessFlow
-from engine.spec.testcase import PROCESS_KEYS, Step, TestFile, steps_of
+from engine.spec.reconcile import ReconcileFlow
+from engine.spec.testcase import PROCESS_KEYS, ExpectedBreak, Step, TestFile, steps_of
 from engine.spec.workspace import Workspace
 
 Path = tuple[Any, ...]
@@ -30,6 +31,8 @@ def _faults(document: Document, workspace: Workspace, step: Step, place: Path) -
         flow = workspace.document("flow", name).model
     except SpecError:
         return  # reported where it stands
+    if step.expect_breaks is not None:
+        yield from _breaks(document, step.expect_breaks, flow, name, place)
     given = [key for key in PROCESS_KEYS if getattr(step, key)]
     if not given:
         return
@@ -51,6 +54,28 @@ def _faults(document: Document, workspace: Workspace, step: Step, place: Path) -
             several = (*place, "expect_state", number, "step")
             here = several if several in document.positions.values else (*place, "expect_state", "step")
             yield _unknown("step", wanted.step, list(kinds), name, document, here, key=False)
+
+
+def _breaks(document: Document, wanted: list[ExpectedBreak], flow: Any, name: str, place: Path) -> Iterator[Problem]:
+    """Breaks are of reconciliations; each has a value of every side of them."""
+    if not isinstance(flow, ReconcileFlow):
+        yield Problem("E398", f"`expect_breaks` is for tests of reconciliations, and {name!r} is a {flow.kind} flow",
+                      document.key_at(*place, "expect_breaks"), "write `expect_writes` or `expect_exceptions`")  # fmt: skip
+        return
+    sides = list(flow.all_sides())
+    classes = [*(f"missing_{side}" for side in sides), "duplicate", "mismatch", "stale", "wrong_owner", "in_flight"]
+    for number, one in enumerate(wanted):
+        at = (*place, "expect_breaks", number)
+        if one.class_ is not None and one.class_ not in classes:
+            yield _unknown("class of breaks", one.class_, classes, name, document, (*at, "class"), key=False)
+        for path, values in (one.fields or {}).items():
+            here = document.at(*at, "fields", path)
+            if isinstance(values, list) and len(values) == len(sides):
+                continue
+            if isinstance(values, dict) and values and set(values) <= set(sides):
+                continue
+            yield Problem("E398", f"{path!r} needs a value of each side: {', '.join(sides)}", here,
+                          f"write `{path}: [{', '.join('…' for _ in sides)}]`, or each value under its side")  # fmt: skip
 
 
 def _unknown(

@@ -12,7 +12,7 @@ from engine.compile.casts import EXACT
 from engine.compile.comparison import SILENT, differences, folded, told
 from engine.compile.functions import FunctionFault
 from engine.compile.reconcile import ReconcilePlan, SidePlan
-from engine.run.extract import DELETED, IN, OUTSIDE, UNWANTED, Extract, Row
+from engine.run.extract import DELETED, IN, OPTIONAL, OUTSIDE, UNWANTED, Extract, Row
 from engine.run.session import Session
 from engine.sdk.record import JSON, Fields, canonical_json, decode_json
 from engine.state import canonical, grounds, images
@@ -37,7 +37,7 @@ class Met:
         for side, mine in zip(sides, lines, strict=True):
             for line in mine:
                 row = Row.of(line)
-                there = rows if row.standing in (IN, OUTSIDE) else shadows
+                there = rows if row.standing in (IN, OUTSIDE, OPTIONAL) else shadows
                 there.setdefault(side.name, []).append(row)
         return cls(key.decode(), rows, shadows)
 
@@ -45,6 +45,11 @@ class Met:
     def inside(self) -> bool:
         """Whether a side has it in the window."""
         return any(row.standing == IN for rows in self.rows.values() for row in rows)
+
+    @property
+    def expected(self) -> bool:
+        """Whether a side has it and the others must, in the window or not."""
+        return any(row.standing != OPTIONAL for rows in self.rows.values() for row in rows)
 
     @property
     def id(self) -> str | None:
@@ -139,11 +144,14 @@ class Judge:
         name = f"missing_{side}"
         if explained is not None:
             name, (cause, why) = "in_flight", explained
-        noted = met.first().why
-        return self._found(met, "missing", side, name, cause, [], why or noted, met.first().amount)
+        return self._found(met, "missing", side, name, cause, [], why, met.first().amount)
 
     def _absence(self, met: Met, side: str) -> tuple[str, str | None]:
         """Why a side has no record, as far as anybody can tell."""
+        first = met.first()
+        if first.key.__class__ is list and first.key[:1] == ["?"]:
+            return "no key", first.why
+        told = f"; {first.why}" if first.why and not self.plan.sides[0].group else ""  # it cannot be read, for instance
         for row in met.shadows.get(side, ()):
             how = {UNWANTED: "left out by `where`", DELETED: "ended there"}[row.standing]
             return how, f"{side} has it as {row.natives[0]}: {how}"
@@ -152,7 +160,10 @@ class Judge:
                 ended = " (it was deleted)" if state == "deleted" else ""
                 return "gone", f"{side} no longer has {native}, which it is linked to{ended}"
         unlinked = not self.plan.key and any(row.id is None for rows in met.rows.values() for row in rows)
-        return ("not linked", None) if unlinked else ("not there", None)
+        if unlinked:
+            return "not linked", f"nobody has linked it, and no record of {side} matches it{told}"
+        by = "with its key" if self.plan.key else "linked to it"
+        return "not there", f"{side} has no record {by}{told}"
 
     # ------------------------------------------------------------------ values
     def _fields(self, met: Met, sides: Mapping[str, list[Row]]) -> Iterator[Fields]:
@@ -242,11 +253,12 @@ class Judge:
     def _explained(self, met: Met) -> tuple[str, str] | None:
         """(cause, why) where something known to be under way explains a difference."""
         natives = {
-            (self.sides[name].connection, one) for name, rows in met.rows.items() for row in rows for one in row.natives
-        }
+            (self.sides[name].connection, self.sides[name].object, one)
+            for name, rows in met.rows.items() for row in rows for one in row.natives
+        }  # fmt: skip
         troubles = [
             *self.known.by_id.get(met.id or "", ()),
-            *(t for _, native in natives for t in self.known.by_key.get(native, ())),
+            *(t for _, _, native in natives for t in self.known.by_key.get(native, ())),
         ]
         for one in troubles:
             if (met.id is not None and one.canonical_id == met.id) or self._of_flow(one.flow, natives, one.key):
@@ -263,13 +275,15 @@ class Judge:
                     )
         return None
 
-    def _of_flow(self, flow: str, natives: set[tuple[str, str]], key: str) -> bool:
-        """Whether a flow reads the connection in which one of the records has that key."""
+    def _of_flow(self, flow: str, natives: set[tuple[str, str, str]], key: str) -> bool:
+        """Whether a flow reads the object in which one of the records has that key: others number theirs alike."""
+        workspace = self.session.workspace
         try:
-            source = self.session.workspace.document("flow", flow).model.source
+            source = workspace.document("flow", flow).model.source
+            object = workspace.document("mapping", source.mapping).model.object or ""
         except Exception:  # noqa: BLE001 - the flow is gone or wrong: its exceptions explain nothing
             return False
-        return (source.connection, key) in natives
+        return (source.connection, object, key) in natives
 
     # ------------------------------------------------------------------ what is kept
     def _found(

@@ -31,7 +31,7 @@ from engine.sdk.errors import Problem
 from engine.sdk.record import JSON, Fields, Record, canonical_json, decode_json, digest, encode_json
 from engine.state import canonical, links
 
-IN, OUTSIDE, UNWANTED, DELETED = "in", "window", "where", "deleted"
+IN, OUTSIDE, OPTIONAL, UNWANTED, DELETED = "in", "window", "optional", "where", "deleted"
 """What a row is there for: compared, or only to tell why its record is not."""
 MEMBERS = 20
 """Native ids that a group's row names."""
@@ -42,7 +42,7 @@ Former = Callable[[JSON], JSON]
 
 @dataclass(slots=True)
 class Row:
-    """One record of a side, or one group of them. standing: IN, OUTSIDE, UNWANTED or DELETED. values: one for each
+    """One record of a side, or one group of them. standing: one of those above. values: one for each
     compared field of the plan. why: what is to be said of the record beside its values."""
 
     key: JSON
@@ -150,8 +150,9 @@ class _Extractor:
             self.session.progress(self.session.counts)
             if self.session.cancelled.is_set():
                 return found
-        for row, record in self.groups.values():
-            self._put(self._closed(row, record))
+        with self.session.reading():
+            for row, record in self.groups.values():
+                self._put(self._closed(row, record))
         self.groups.clear()
         return found
 
@@ -250,6 +251,8 @@ class _Extractor:
             return [("", unreadable(problem.code, problem.message))]
         found: list[tuple[str, JSON]] = []
         for fault in item.faults:
+            if fault[1] == "later":  # to a sync it is no fault yet; here nobody can say whom the side means
+                fault = (fault[0], "reference", *fault[2:])
             problem, _ = problem_of(fault, direction.rules)
             found.append((direction.rules[fault[0]].path, unreadable(problem.code, problem.message)))
         return found
@@ -314,6 +317,8 @@ class _Extractor:
                 value = self.plan.window.evaluate(record, env)
                 if isinstance(value, str) and value < self.low[: len(value)]:
                     return OUTSIDE
+            if self.side.expected is not None and not true(self.side.expected.evaluate(record, env)):
+                return OPTIONAL
         except FunctionFault as fault:
             row.why = f"whether it is compared cannot be told: {fault}"
         return IN

@@ -8,18 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from engine.compile.heal import mendings
+from engine.compile.heal import between, mendings
 from engine.compile.reconcile import ReconcilePlan
 from engine.run.errand import Healed
-from engine.run.errands import run_errand
+from engine.run.errands import beside, run_errand
 from engine.run.guards import Held
 from engine.run.look import Subject, look_again
 from engine.run.reconcile import Outcome, told_counts
 from engine.run.remedies import Remedies, remedies
-from engine.run.session import Session
+from engine.run.resolve import resolve_in_doubt
+from engine.run.session import Options, Session
 from engine.sdk.errors import ConnectorError, Problem, UsageError
 from engine.sdk.record import Fields
-from engine.state import audit, breaks, reconciliations
+from engine.state import audit, breaks, operations, reconciliations
 from engine.state.breaks import ENGINE, Break, Found
 from engine.state.reconciliations import Reconciliation
 from engine.state.store import Tx
@@ -30,11 +31,31 @@ TOLD = 1_000
 """Breaks that a result names."""
 
 
+def settle(session: Session, plan: ReconcilePlan) -> None:
+    """What mending sent and had no answer to comes to its end before anything is compared."""
+    if not _acts(session, plan):
+        return
+    for side in plan.sides:
+        with session.store.read() as tx:
+            left = operations.in_doubt(tx, side.connection, side.object) if side.object else []
+        if any(one.flow == plan.name for one in left):
+            spec = plan.flow.all_sides()[side.name]
+            bound = between(plan.document, session.registry, session.connectors.describe, spec, spec)
+            inner = beside(session, Options())
+            inner.plan = bound
+            resolve_in_doubt(inner, bound)
+
+
+def _acts(session: Session, plan: ReconcilePlan) -> bool:
+    """Whether a run writes anything."""
+    named = any(mending not in (None, "report") for _, mending in mendings(plan.flow.heal))
+    return named and not session.options.plan and plan.flow.mode == "live"
+
+
 def heal_after(runner: Any, session: Session, plan: ReconcilePlan, outcome: Outcome) -> None:
     """What a run mends by itself, up to the flow's limit; over it, it mends nothing and says so."""
     heal = plan.flow.heal
-    acts = any(mending not in (None, "report") for _, mending in mendings(heal))
-    if not acts or session.options.plan or plan.flow.mode != "live" or session.cancelled.is_set():
+    if not _acts(session, plan) or session.cancelled.is_set():
         return
     found = _open(session, plan, session.run)
     chosen = remedies(session, plan, found)
@@ -57,6 +78,8 @@ def run_heal(runner: Any, session: Session, plan: ReconcilePlan) -> None:
     """
     asked, heal = session.options.heal, plan.flow.heal
     assert asked is not None
+    if plan.flow.mode != "live":
+        session.options.plan = True
     with session.store.read() as tx:
         last = next(iter(reconciliations.listed(tx, plan.name, 1)), None)
     if last is None:
@@ -173,9 +196,11 @@ def _settle(
         with session.store.begin("heal") as tx:
             _note(tx, session, touched, told)
         return
-    still = {one.place: one for one in there}
+    still, again = {one.place: one for one in there}, _as_others(there)
     for place, one in places.items():
-        mine, standing = told[one.id], still.get(place) or _as_another(one, there)
+        natives = [(side, native) for side, ids in one.natives.items() for native in ids]
+        others = [each for native in natives for each in again.get(native, ()) if each.key != one.key]
+        mine, standing = told[one.id], still.get(place) or next(iter(others), None)
         mine.outcome = "left" if standing is not None else "healed"
         if standing is None:
             mine.why = None
@@ -198,11 +223,14 @@ def _place(one: Break) -> breaks.Place:
     return (breaks.key_digest(one.key), one.kind, one.side)
 
 
-def _as_another(one: Break, there: Iterable[Found]) -> Found | None:
-    """A difference of the same records that goes by another key by now: they were linked meanwhile."""
-    mine = {(side, native) for side, natives in one.natives.items() for native in natives}
-    return next((each for each in there if each.key != one.key and mine & {
-        (side, native) for side, natives in each.natives.items() for native in natives}), None)  # fmt: skip
+def _as_others(there: Iterable[Found]) -> dict[tuple[str, str], list[Found]]:
+    """(side, native id) → what differs of it. Records that were linked meanwhile go by another key."""
+    found: dict[tuple[str, str], list[Found]] = {}
+    for one in there:
+        for side, natives in one.natives.items():
+            for native in natives:
+                found.setdefault((side, native), []).append(one)
+    return found
 
 
 def _note(tx: Tx, session: Session, touched: Sequence[Break], told: dict[str, Healed]) -> None:

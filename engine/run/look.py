@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from threading import Event
 
 from engine.compile.reconcile import ReconcilePlan
 from engine.run.control import Controls
 from engine.run.errands import beside
 from engine.run.extract import Extract, extract
-from engine.run.reconcile import compare, window_start
+from engine.run.reconcile import Outcome, compare, window_start
 from engine.run.session import Options, Session
+from engine.sdk.errors import ConnectorError
 from engine.sdk.record import Fields
 from engine.state import links
 from engine.state.breaks import Found, Place
 
 LOOK = 1_000
 """Records that are looked at again at a time."""
+NEWER = "newer change"
+"""Cause of a difference that only the time of a change explains."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,7 @@ def look_again(session: Session, plan: ReconcilePlan, subjects: Sequence[Subject
     for start in range(0, len(subjects), LOOK):
         chunk = subjects[start : start + LOOK]
         inner = beside(session, Options(trigger=session.options.trigger, now=session.options.now))
+        inner.cancelled = Event()  # what was written is looked at, also by a run that is to stop
         wanted = _wanted(inner, plan, chunk)
         with ExitStack() as stack:
             extracts: dict[str, Extract] = {}
@@ -85,3 +90,26 @@ def _wanted(session: Session, plan: ReconcilePlan, subjects: Sequence[Subject]) 
                          for one in found[side.name])
         for side in plan.sides
     }  # fmt: skip
+
+
+def look_at_moving(session: Session, plan: ReconcilePlan, outcome: Outcome, live: set[Place]) -> None:
+    """Differences that only a newer change explains are looked at once more, so that what was merely being written is
+    not told. They stay in flight where a side cannot be asked."""
+    moving = [one for one in outcome.found if one.name == "in_flight" and one.cause == NEWER][:LOOK]
+    if not moving or any(side.group for side in plan.sides):
+        return
+    try:
+        now = look_again(session, plan, [Subject(one.key, one.canonical_id, one.natives) for one in moving], live)
+    except ConnectorError:
+        return
+    keys, still = {one.key for one in moving}, {one.key for one in now}
+    for one in outcome.found:
+        if one.key in keys:
+            outcome.uncount(one)
+            outcome.seen.discard(one.place)
+    outcome.found = [one for one in outcome.found if one.key not in keys] + now
+    for one in now:
+        outcome.count(one)
+        if one.place in live:
+            outcome.seen.add(one.place)
+    outcome.equal += len(keys - still)

@@ -19,7 +19,7 @@ from engine.compile.casts import EXACT
 from engine.compile.reconcile import ReconcilePlan
 from engine.run.breaks import Judge, Met, near
 from engine.run.control import Controls
-from engine.run.extract import IN, OUTSIDE, Extract, extract
+from engine.run.extract import IN, Extract, extract
 from engine.run.guards import Held
 from engine.run.join import Join
 from engine.run.session import Session
@@ -75,6 +75,8 @@ class Outcome:
 
 def run_reconcile(session: Session, plan: ReconcilePlan) -> Outcome:
     """Compare, keep breaks and totals. Raises Held where a side gives nothing, ConnectorError where one fails."""
+    from engine.run.look import look_at_moving  # it compares
+
     controls = Controls(plan)
     low = window_start(plan, session.now)
     with ExitStack() as stack:
@@ -96,6 +98,7 @@ def run_reconcile(session: Session, plan: ReconcilePlan) -> Outcome:
         outcome = compare(session, plan, extracts, controls, set(live))
         if session.cancelled.is_set():  # what was not looked at is not gone
             return Outcome()
+    look_at_moving(session, plan, outcome, set(live))
     if not session.options.plan:
         _keep(session, plan, extracts, outcome, controls)
     session.counts.breaks = told_counts(session, plan, outcome)
@@ -131,6 +134,7 @@ def compare(
     nears: dict[bytes, Found] = {}
     for batch in _batches(_in_scope(join, plan, again, controls, outcome)):
         for _, found in judge.judge(batch):
+            outcome.equal += not found  # a tolerance covers it, or it is compared for its partner only
             for one in found:
                 one = _noted(plan, one, nears, outcome)
                 outcome.count(one)
@@ -158,11 +162,11 @@ def _in_scope(join: Join, plan: ReconcilePlan, again: set[str], controls: Contro
         if met.inside:
             for name, rows in met.rows.items():
                 for row in rows:
-                    if row.standing == OUTSIDE:  # its partner is in the window, so it counts
+                    if row.standing != IN:  # its partner is compared, so it counts
                         controls.add(name, row.parts)
                         row.standing = IN
             controls.part(met.key, met.rows)
-        elif key_digest(met.key) not in again:
+        elif not met.expected or key_digest(met.key) not in again:
             outcome.outside += 1
             continue
         yield met

@@ -10,6 +10,7 @@ from engine.compile.process import ProcessPlan
 from engine.compile.reconcile import ReconcilePlan
 from engine.compile.sync import SyncPlan, TargetPlan
 from engine.compile.testcase import test_faults
+from engine.run.expected_breaks import judge_breaks
 from engine.run.fixture import Fixture
 from engine.run.instances import Instances
 from engine.run.memory import Sent
@@ -130,6 +131,10 @@ class Rehearsal:
         told += self._writes(targets, step, before, place) + self._exceptions(store, step, place)
         intake = plan.intake if isinstance(plan, ProcessPlan) else plan if isinstance(plan, SyncPlan) else None
         told += self._records(store, intake, step, place)
+        if step.expect_breaks is not None and isinstance(plan, ReconcilePlan):
+            told += judge_breaks(
+                store, plan, self.fixture, step.expect_breaks, self.document, (*place, "expect_breaks")
+            )
         if not told and step.again == "nothing" and run["state"] in ("succeeded", "partial"):
             told = self._again(runner, name, step, place)
         return told

@@ -18,7 +18,7 @@ from engine.run.connectors import Connectors
 from engine.run.expectations import judge_run
 from engine.run.expectations import told as told_alert
 from engine.run.guards import Held
-from engine.run.heal import heal_after, run_heal
+from engine.run.heal import heal_after, run_heal, settle
 from engine.run.isolate import note_death
 from engine.run.items import Counts
 from engine.run.kept_plans import KeptPlans
@@ -148,7 +148,9 @@ class Runner:
                 if isinstance(plan, ReconcilePlan) and options.heal is not None:
                     run_heal(self, session, plan)
                 elif isinstance(plan, ReconcilePlan):
+                    settle(session, plan)
                     heal_after(self, session, plan, run_reconcile(session, plan))
+                    self._report(session, plan)
                 elif isinstance(plan, ProcessPlan):
                     run_process(self, session, plan)
                 else:
@@ -176,6 +178,16 @@ class Runner:
         sources = sources_of(registry, plan)
         with self.store.begin("pin") as tx:
             runs.pin(tx, run, plan.logic, encode_json({**plan.documents, PINNED: sources}))
+
+    def _report(self, session: Session, plan: ReconcilePlan) -> None:
+        """The files that a reconciliation asks for, once its result is kept."""
+        if not plan.flow.report or session.options.plan or self.cancelled.is_set():
+            return
+        from engine.run.report_files import write_reports  # heavy, and most runs have none
+
+        session.reports = write_reports(
+            self.store, self.workspace, session.run, plan.flow.report, session.counts.breaks or {}
+        )
 
     def _finish(self, session: Session, run: str, state: str, held: Held | None, error: Problem | None) -> None:
         secrets = self.workspace.secrets.seen
@@ -214,6 +226,8 @@ class Runner:
         told["targets"] = told.pop("targets")
         if session is None:
             return Result(told, [], [], "", alerts=missed)
+        if session.reports:
+            told["reports"] = session.reports
         moved = list(session.moved)
         for place in sorted(set(session.options.only or ()) - session.applied):
             if not any(place.startswith(f"{one['target']}/") for one in moved):

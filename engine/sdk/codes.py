@@ -134,6 +134,7 @@ CODES: dict[str, str] = {
     "E395": "a field cannot be added up",
     "E396": "a flow cannot mend a break",
     "E397": "the sides of a reconciliation cannot do what `heal` says",
+    "E398": "a test says of breaks what its flow cannot have",
     "E400": "a record cannot be read",
     "E401": "a value does not fit its cast",
     "E402": "a value is not in the rule's `values`",
@@ -223,6 +224,7 @@ CODES: dict[str, str] = {
     "X933": "there is no such break",
     "X934": "a break is in another state",
     "X935": "a flow is no reconciliation, or has no such kept run",
+    "X936": "a report cannot be written",
     "X937": "a break cannot be healed",
     "X999": "a fault of crosswalk itself",
 }

@@ -48,6 +48,8 @@ class Server:
         self._end_reading: Callable[[], None] = lambda: None
         self._thread: threading.Thread | None = None
         self._quiet = ExitStack()
+        self._round = threading.Lock()
+        """Held by a round in hand: a stop waits for it outside of the clock, which the round may call."""
 
     # ------------------------------------------------------------------ start and stop
     def start(self, listening: socket.socket | None = None, tls: tuple[Path, Path] | None = None) -> None:
@@ -91,7 +93,9 @@ class Server:
         """Take nothing more, give what is in hand that many seconds, then let runs end after their batch."""
         self.tell("stopping", in_hand=self.executor.health()["in_hand"], grace=grace)
         if self._clock is not None:
-            self._clock.shutdown(wait=True)
+            self._clock.shutdown(wait=False)
+            with self._round:
+                self._clock = None
         self._end_reading()
         if self._http is not None and self._thread is not None:
             self._http.should_exit = True
@@ -120,11 +124,11 @@ class Server:
     # ------------------------------------------------------------------ rounds
     def _beat(self) -> None:
         """Every few seconds: stay or become the leader, and do what a leader does."""
-        self._quietly(self._round)
+        self._quietly(self._lead)
 
-    def _round(self) -> None:
+    def _lead(self) -> None:
         was = self.leader.lease is not None
-        if not self.leader.stand():
+        if self._clock is None or not self.leader.stand():
             return
         if not was:
             self.scheduler.forget()
@@ -134,9 +138,11 @@ class Server:
 
     def _tick(self) -> None:
         """Note what is due, and wake when the next tick is; in database time, so by how long it is until then."""
+        if self._clock is None:  # it stops: nobody takes what would be noted now
+            return
         seconds = self.scheduler.look()
         self.executor.dispatch()
-        if seconds < FAR and self._clock is not None:
+        if seconds < FAR:
             at = datetime.now(UTC) + timedelta(seconds=max(seconds, 0) + 0.002)
             self._clock.add_job(
                 self._quietly, "date", run_date=at, args=(self._tick,), id="tick", replace_existing=True
@@ -145,7 +151,8 @@ class Server:
     def _quietly(self, do: Callable[[], Any]) -> None:
         """A round that fails is told, and the next one tries again."""
         try:
-            do()
+            with self._round:
+                do()
         except CrosswalkError as error:
             self.tell("round failed", code=error.problem.code)
 

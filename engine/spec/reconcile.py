@@ -22,6 +22,8 @@ class Side(Config):
     """Left out with `connection: canonical`: its records as they are kept."""
     where: str | None = None
     """Which canonical records of this side are compared."""
+    expected: str | None = None
+    """Which of them the other sides must have, too; the others are compared only where another side has them."""
     query: dict[str, Any] = {}
     """Connector-native parameters."""
     group: list[str] | dict[str, str] | None = None
@@ -35,6 +37,8 @@ class Side(Config):
             raise ValueError("write the `mapping` that the connection is read through")
         if (self.group is None) != (self.sum is None):
             raise ValueError("write `group` and `sum` together, or neither")
+        if self.group is not None and self.expected is not None:
+            raise ValueError("`expected` is of records: write `where` for what is grouped")
         return self
 
     def groups(self) -> dict[str, str]:
@@ -73,6 +77,8 @@ class Comparison(Config):
     """Of a list of objects: the fields that tell its elements apart."""
     unordered: bool | None = None
     """Of a list of values: whether its order says nothing; default: the schema's `uniqueItems`."""
+    alike: list[list[str]] = []
+    """Texts that mean the same between these systems, in groups: `[[issued, partly_paid]]` where one of them knows no part."""
     empty: Literal["apart", "same"] = "apart"
     """apart: null is not blank, and a field about which a side says nothing is not compared. same: all of them and the
     empty list are one."""

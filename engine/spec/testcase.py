@@ -69,6 +69,26 @@ class ExpectedException(Config):
     """A part of the message."""
 
 
+class ExpectedBreak(Config):
+    """A break that a reconciliation is expected to find. What is not said is not compared."""
+
+    class_: str | None = Field(None, alias="class")
+    """missing_<side>, duplicate, mismatch, stale, wrong_owner or in_flight."""
+    label: Text | None = None
+    """The record as people call it."""
+    key: Any = None
+    """What joins the sides: a value, or a list of several; with `key: links` any id of the record."""
+    fields: dict[str, Any] | None = None
+    """Path → the values of the sides in their order, or side → value. All that differs; no others."""
+    cause: str | None = None
+    amount: Text | None = None
+    """Amount and currency, such as `12.50 EUR`."""
+    queue: str | None = None
+    state: Literal["open", "accepted"] | None = None
+    why: str | None = None
+    """A part of what explains it."""
+
+
 class Happens(Config):
     """An event that comes in while instances wait for it."""
 
@@ -134,6 +154,8 @@ class Step(Config):
     """Every exception that is open or waiting afterwards, in any order."""
     expect_records: dict[str, list[dict[str, Any]]] | None = None
     """Entity → every canonical record that it has afterwards, in any order, each with these fields beside others."""
+    expect_breaks: list[ExpectedBreak] | None = None
+    """Reconciliation: every break that is open or accepted afterwards, in any order."""
     expect_run: dict[str, Any] | None = None
     """Parts of the run's answer as `run --json` prints it: state, counts, held_because."""
     again: Literal["nothing", "anything"] = "nothing"
@@ -153,7 +175,14 @@ class Step(Config):
         return bool(
             self.expect_exceptions
             or any(
-                one is not None for one in (self.expect_writes, self.expect_records, self.expect_run, self.expect_state)
+                one is not None
+                for one in (
+                    self.expect_writes,
+                    self.expect_records,
+                    self.expect_run,
+                    self.expect_state,
+                    self.expect_breaks,
+                )
             )
         )
 
@@ -177,6 +206,7 @@ class Case(Fixture):
     expect_writes: dict[str, list[Write]] | None = None
     expect_exceptions: list[ExpectedException] = []
     expect_records: dict[str, list[dict[str, Any]]] | None = None
+    expect_breaks: list[ExpectedBreak] | None = None
     expect_run: dict[str, Any] | None = None
     again: Literal["nothing", "anything"] = "nothing"
     approvals: dict[str, Literal["approve", "reject"]] = {}
@@ -188,7 +218,9 @@ class Case(Fixture):
 
 MAPPING_KEYS = ("expect", "exactly", "rejects", "skipped", "round_trip")
 PROCESS_KEYS = ("approvals", "events", "expect_state", "after")
-FLOW_KEYS = ("expect_writes", "expect_exceptions", "expect_records", "expect_run", "then", *PROCESS_KEYS[:3])
+FLOW_KEYS = (
+    "expect_writes", "expect_exceptions", "expect_records", "expect_breaks", "expect_run", "then", *PROCESS_KEYS[:3]
+)  # fmt: skip
 
 
 class TestFile(Case):

@@ -23,7 +23,8 @@ from engine.spec.connection import (
     revealed,
 )
 from engine.spec.faults import problems_of
-from engine.spec.load import FOLDERS, Document, content, load_document, yaml_below
+from engine.spec.listing import Listing
+from engine.spec.load import FOLDERS, Document, content, load_document
 from engine.spec.settings import Settings
 from engine.spec.source import Positions, read_yaml
 
@@ -67,6 +68,7 @@ class Workspace:
         self.secrets = Secrets(folder, settings.secrets.model_dump())
         self.sandbox: Sandbox | None = None
         self._documents: dict[tuple[str, str], Document] = {}
+        self._listings: dict[Path, Listing] = {}
         self._loading: list[tuple[str, str]] = []
         self._reading = threading.RLock()
         """One thread reads documents at a time: what is being loaded tells circles, whoever asks."""
@@ -135,8 +137,10 @@ class Workspace:
 
     def _files(self, root: Path, kind: str) -> Iterator[tuple[str, Path]]:
         base = self._base(root, kind)
-        for path in sorted(yaml_below(base, FOLDERS[kind])):
-            name = path.relative_to(base).with_suffix("").as_posix()
+        known = self._listings.get(base)
+        if known is None or not known.stands():
+            known = self._listings[base] = Listing.of(base, FOLDERS[kind])
+        for name, path in known.files:
             if kind == "mapping" and name.startswith("tables/"):
                 continue
             yield name, path

@@ -230,9 +230,16 @@ def each(tx: Tx, wanted: Wanted) -> Iterator[Break]:
     """Breaks one by one, the oldest first, however many there are."""
     tests, values = wanted.tests()
     for row in tx.stream(
-        f"SELECT {_COLUMNS} FROM breaks WHERE {tests} ORDER BY first_seen, key, kind, side, id", values
+        f"SELECT {_COLUMNS} FROM breaks WHERE {tests} ORDER BY first_seen, label, key, kind, side, id", values
     ):
         yield _break(row)
+
+
+def labels(tx: Tx, flow: str, keys: Iterable[str]) -> dict[str, str]:
+    """Key → what people know the record of a break by."""
+    by_digest = {key_digest(key): key for key in keys}
+    sql = "SELECT digest, label FROM breaks WHERE flow = ? AND label IS NOT NULL AND digest IN (…)"
+    return {by_digest[row[0]]: row[1] for row in tx.by_keys(sql, (flow,), by_digest)}
 
 
 def count(tx: Tx, wanted: Wanted) -> int:

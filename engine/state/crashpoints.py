@@ -9,8 +9,8 @@ LINE = ("lease", "pin", "resolve", "T1", "T2", "finish", "release")
 """Commits of a run, in the order in which it comes to them."""
 PROCESS = ("take", "step", "process", "approval", "let go")
 """Commits of a process instance that is moved on, beside those of its writes."""
-RECONCILE = ("breaks",)
-"""Commits of a reconciliation."""
+RECONCILE = ("breaks", "heal")
+"""Commits of a reconciliation, beside those of the runs that mend."""
 BESIDE = ("renew", "budget", "job", "scan", "careful", "relay")
 """Commits beside the line: of the thread that holds the lease, of whoever calls a system, opens a job."""
 COMMANDS = (

@@ -76,13 +76,24 @@ def get(tx: Tx, run: str) -> Reconciliation | None:
     return _one(row) if row else None
 
 
-def listed(tx: Tx, flow: str | None = None, limit: int = 30) -> list[Reconciliation]:
-    """Results, newest first."""
-    which, values = (" WHERE flow = ?", [flow]) if flow is not None else ("", [])
+def listed(tx: Tx, flow: str | None = None, limit: int = 30, until: str | None = None) -> list[Reconciliation]:
+    """Results, newest first. until: those that began then at the latest."""
+    tests, values = [], []
+    for test, given in (("flow = ?", flow), ("at <= ?", until)):
+        if given is not None:
+            tests.append(test)
+            values.append(given)
+    which = f" WHERE {' AND '.join(tests)}" if tests else ""
     sql = (
         f"SELECT run, flow, entity, at, told FROM reconciliations{which} ORDER BY at DESC, run DESC LIMIT {int(limit)}"
     )
     return [_one(row) for row in tx.rows(sql, values)]
+
+
+def following(tx: Tx, one: Reconciliation) -> str | None:
+    """When the next run of the flow began; None for the latest."""
+    row = tx.one("SELECT min(at) FROM reconciliations WHERE flow = ? AND at > ?", (one.flow, one.at))
+    return str(row[0]) if row and row[0] is not None else None
 
 
 def _one(row: Sequence[Any]) -> Reconciliation:

@@ -15,6 +15,9 @@ from pathlib import Path
 
 from sqlalchemy import create_engine, text
 
+from engine.run.kept_plans import KeptPlans
+from engine.run.process import advance
+from engine.run.runner import Runner
 from engine.state.store import Store
 from tests.conftest import reachable
 from tests.run.process_world import STEPS, World, files
@@ -57,6 +60,27 @@ def measure(url: str, steps: str, count: int) -> float:
     return took
 
 
+def alone(count: int) -> tuple[float, float]:
+    """Seconds that moving one waiting instance on takes, as `serve` does it: every plan compiled anew, and kept."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        for name, content in files(STEPS + "  - approve: last\n    queue: cfo\n").items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(textwrap.dedent(content).lstrip("\n"))
+        store = Store.open("sqlite:///state.db", folder)
+        world, kept, took = World(folder, store), KeptPlans(), []
+        for number in range(count):
+            world.deal(f"d{number}", f"Deal {number}")
+        world.run()
+        for plans in (None, kept):
+            began = time.perf_counter()
+            for one in world.instances():
+                advance(Runner(world, store, plans=plans), one.id)
+            took.append((time.perf_counter() - began) / count)
+        store.close()
+    return took[0], took[1]
+
+
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100
     for kind, (steps, number) in KINDS.items():
@@ -65,6 +89,10 @@ def main() -> None:
             print(
                 f"{kind}, {name}: {took / count / number * 1000:.1f} ms a step, {count / took:.0f} instances a second"
             )
+    anew, again = alone(40)
+    print(
+        f"one waiting instance alone: {anew * 1000:.1f} ms with its plan compiled anew, {again * 1000:.1f} ms with it kept"
+    )
 
 
 if __name__ == "__main__":

@@ -61,6 +61,14 @@ class Office:
         with self.runner.store.read() as tx:
             return sorted(row.message for row in exceptions.listed(tx, flow=flow))
 
+    def stopped(self, flow: str) -> dict[str, list[str]]:
+        """What the open exceptions of a flow say, by the key of their record."""
+        found: dict[str, list[str]] = {}
+        with self.runner.store.read() as tx:
+            for row in exceptions.listed(tx, flow=flow, limit=1000):
+                found.setdefault(row.key, []).append(row.message)
+        return found
+
     def decide(self, state: str, person: str) -> None:
         """Somebody answers the one open question."""
         with self.runner.store.begin("decide") as tx:

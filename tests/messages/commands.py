@@ -337,6 +337,17 @@ def no_room_for_rows(place: Place) -> Any:
             it.close()
 
 
+@case("X936")
+def a_report_that_cannot_be_written(place: Place) -> str:
+    systems = Systems(place.folder)
+    systems.flow("report: [csv]\n")
+    systems.put([invoice(1), invoice(2)], [bill(1)])
+    (place.folder / ".crosswalk/reports").write_text("")
+    run = systems.run()
+    systems.close()
+    return f"{run['error']['code']} {run['error']['message'].replace(run['run'], 'r-ID')}"
+
+
 @case("X937")
 def not_to_be_healed(place: Place) -> str:
     return _compared(place).command("reconcile", "heal", "nightly", "b-2")

@@ -51,10 +51,17 @@ _static("E370", "mapping: canonical/deal_to_project\n", "mapping: canonical/deal
 def _of_a_test(code: str, body: str) -> None:
     @case(code)
     def run(place: Place) -> Problem:
-        return place.fault(code, {**files(STEPS + APPROVE), "tests/t.yaml": f"test: t\n{body}expect_state: done\n"})
+        return place.fault(
+            code,
+            {
+                **files(STEPS + APPROVE),
+                "tests/t.yaml": f"test: t\n{body}{'' if 'expect_' in body else 'expect_state: done'}\n",
+            },
+        )
 
 
 _of_a_test("E384", "flow: clients\ngiven: { crm: { accounts: [] } }\napprovals: { large: approve }\n")
+_of_a_test("E398", "flow: clients\ngiven: { crm: { accounts: [] } }\nexpect_breaks: []\n")
 _of_a_test("E385", "flow: deals\ngiven: { crm: { deals: [] } }\napprovals: { lagre: approve }\n")
 
 

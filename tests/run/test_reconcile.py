@@ -83,3 +83,23 @@ def test_every_single_change_is_found_and_no_other(systems: Systems, path: str, 
     systems.put([invoice(n) for n in range(5)], [bill(n, **(change if n == 3 else {})) for n in range(5)])
     systems.run()
     assert systems.fields() == {"INV-3": [path]}
+
+
+def test_a_run_that_is_stopped_while_it_compares_closes_nothing(
+    systems: Systems, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from engine.run import reconcile
+
+    systems.put([invoice(n) for n in range(6)], [bill(0)])
+    systems.run()
+    judge = reconcile.Judge.judge
+
+    def stopped(self: Any, batch: Any) -> Any:
+        self.session.cancelled.set()
+        return judge(self, batch)
+
+    monkeypatch.setattr(reconcile, "BATCH", 2)
+    monkeypatch.setattr(reconcile.Judge, "judge", stopped)
+    before = systems.result().run
+    assert systems.run()["state"] == "cancelled"
+    assert len(systems.breaks()) == 5 and systems.result().run == before

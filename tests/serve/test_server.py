@@ -79,6 +79,26 @@ def test_a_gentle_stop_lets_what_is_in_hand_end(served: Served, gate: Gate) -> N
     assert served.names() == ["Ada"]
 
 
+def test_a_stop_in_the_middle_of_a_tick_comes_to_its_end(served: Served) -> None:
+    server = served.server()
+    looking, stopping = threading.Event(), threading.Event()
+
+    def slow(patient: bool = False) -> float:
+        looking.set()
+        assert stopping.wait(60)
+        threading.Event().wait(0.3)  # the stop has the clock in hand by now
+        return 1.0
+
+    with patch.object(server.scheduler, "look", slow):
+        server.start()
+        assert looking.wait(60)
+        thread = threading.Thread(target=server.stop, args=(5.0,), daemon=True)
+        thread.start()
+        stopping.set()
+        thread.join(30)
+    assert not thread.is_alive(), "the tick waits for the clock, and the clock for the tick"
+
+
 def test_what_does_not_end_in_time_is_parked_and_goes_on_at_the_next_start(served: Served, gate: Gate) -> None:
     served.put("people", [person("1")])
     ask(served, "people")

@@ -20,6 +20,10 @@ RATES = (9550, 12500, 18033)
 BOOKED = (1, 2, 4, 9, 15)
 """Projects that all is right with: nearly all time is theirs."""
 UNPRICED = ("USD", 5)
+AHEAD, GIVEN = 10, 2
+"""The project that has next year's rate card already; the one with a phase that is over, and work that is not billed."""
+BOOKED_WRONG = {31: "25", 33: "26"}
+"""Entries of the latest day on stories of that project: one of the phase that is over, one of the contract line that is not billed."""
 STRAY = 2
 """Entries of each other project of a set, which tell what is wrong with it."""
 TEMPLATES = {
@@ -82,6 +86,7 @@ def _custom_fields() -> Iterator[Doc]:
     yield _row(3, "2026-09-01", name="Retention", value_type="currency", subject_type="Workspace")
     yield _row(4, "2026-09-01", name="Contract", value_type="string", subject_type="Workspace")
     yield _row(5, "2026-09-01", name="Credit status", value_type="string", subject_type="WorkspaceGroup")
+    yield _row(6, "2026-09-01", name="Contract line", value_type="string", subject_type="Story")
 
 
 def _templates() -> Iterator[Doc]:
@@ -105,6 +110,15 @@ def _custom_values(size: int) -> Iterator[Doc]:
             if value is not None:
                 yield _row(number, "2026-10-06", subject_type="Workspace", subject_id=str(project), subject=f"Workspace {project}",
                            custom_field_id=field, value=value)  # fmt: skip
+    yield _row(
+        number + 1,
+        "2026-10-06",
+        subject_type="Story",
+        subject_id=f"{GIVEN}6",
+        subject=f"Story {GIVEN}6",
+        custom_field_id="6",
+        value="2",
+    )
 
 
 def _people(chance: random.Random, size: int) -> Iterator[Doc]:
@@ -150,7 +164,8 @@ def _projects(chance: random.Random, size: int) -> Iterator[Doc]:
             description=None, start_date="2026-09-01", due_date="2027-03-31" if number != 10 else None,
             status={"color": "green", "key": key, "message": key.title()}, currency=currency, currency_base_unit=base_unit(currency),
             price_in_cents=chance.randrange(10**6, 10**8), budgeted=True, archived=number == ARCHIVED, creator_role="maven",
-            workspace_group_ids=[str(number)] if number not in NO_GROUP else [], primary_maven_id=str(1 + number % 20), rate_card_id=_card(currency),
+            workspace_group_ids=[str(number)] if number not in NO_GROUP else [], primary_maven_id=str(1 + number % 20),
+            rate_card_id=_card(currency, number),
         )  # fmt: skip
 
 
@@ -163,6 +178,16 @@ def _stories(size: int) -> Iterator[Doc]:
                 percentage_complete=10 * part, time_estimate_in_minutes=4800 * part, billable=part != 3, archived=False,
                 deleted_at=None, assignee_ids=[str(1 + number % PEOPLE)],
             )  # fmt: skip
+
+    more: tuple[tuple[int, str, str, str | None], ...] = (
+        (4, "Design phase", "completed", None), (5, "Design", "started", f"{GIVEN}4"), (6, "Favour", "started", None),
+    )  # fmt: skip
+    for part, title, state, parent in more:
+        yield _row(
+            GIVEN * 10 + part, "2026-10-03", title=title, story_type="task", workspace_id=str(GIVEN), parent_id=parent, state=state,
+            start_date="2026-09-01", due_date="2027-03-31", percentage_complete=50, time_estimate_in_minutes=4800, billable=True,
+            archived=False, deleted_at=None, assignee_ids=[],
+        )  # fmt: skip
 
 
 def _seats(size: int) -> Iterator[Doc]:
@@ -198,8 +223,10 @@ def _milestones(size: int) -> Iterator[Doc]:
                    currency=currency, currency_base_unit=base_unit(currency), billing_type="milestone", invoice_ids=[])  # fmt: skip
 
 
-def _card(currency: str) -> str:
-    """The card of this year in a currency."""
+def _card(currency: str, project: int) -> str:
+    """The card of this year in a currency; one project has next year's."""
+    if project == AHEAD:
+        return str(2 * len(CARDS) + 1)
     return str(2 * CARDS.index(currency) + 2)
 
 
@@ -213,16 +240,19 @@ def _rates(put: object) -> None:
     put("rate_card_sets", iter([_row(1, "2026-01-01", title="Standard")]))
     put(
         "rate_card_set_versions",
-        (_row(n, "2026-01-01", rate_card_set_id="1", effective_date=f"202{4 + n}-01-01") for n in (1, 2)),
+        (_row(n, "2026-01-01", rate_card_set_id="1", effective_date=f"202{4 + n}-01-01") for n in (1, 2, 3)),
     )
     cards = [(n, money) for n, money in enumerate((one for one in CARDS for _ in range(2)), 1)]
+    following = 2 * len(CARDS) + 1  # the dollar card of next year
     put(
         "rate_cards",
-        (_row(n, "2026-01-01", rate_card_set_version_id=str(2 - n % 2), currency=money) for n, money in cards),
-    )
+        (_row(n, "2026-01-01", rate_card_set_version_id=str(2 - n % 2) if n != following else "3", currency=money)
+         for n, money in [*cards, (following, "USD")]),
+    )  # fmt: skip
+    cards = [*cards, (following, "USD")]
     # the card of last year has lower prices; nobody agreed a price for analysts in dollars
     put("rate_card_roles", (_row(number, "2026-01-01", rate_card_id=str(card), role_id=str(role),
-                                 rate_in_cents=_price(role, money) - (500 if card % 2 else 0))
+                                 rate_in_cents=_price(role, money) - (500 if card % 2 and card != following else 0))
                             for number, (card, money, role) in enumerate(
                                 ((card, money, role) for card, money in cards for role in range(1, len(ROLES) + 1)
                                  if (money, role) != UNPRICED), 1)))  # fmt: skip
@@ -242,6 +272,9 @@ def _booked(number: int, chance: random.Random, size: int) -> int:
     """The project of an entry: a sound one, but for a few at the start of the latest week of each that is not."""
     block, place = PROJECTS * chance.randrange(size), number - 50
     others = [one for one in range(1, PROJECTS + 1) if one not in BOOKED]
+    if number in BOOKED_WRONG:
+        chance.choice(BOOKED)  # everything else stays as it is
+        return GIVEN
     if 0 <= place < STRAY * len(others):
         return others[place % len(others)]
     return block + chance.choice(BOOKED)
@@ -264,6 +297,8 @@ def _entry(number: int, day: date, person: int, project: int, chance: random.Ran
     dirt: dict[int, Doc] = {39: {"date_performed": "2026-08-31"}, 41: {"time_in_minutes": 1530}, 42: {"notes": "x" * 3000}, 43: {"notes": ""},
                             45: {"story_id": None}, 46: {"notes": "Café ☕ — déjà vu"}, 47: {"rate_in_cents": 9000},
                             38: {"workspace_id": "1", "story_id": "11", "currency": "USD", "role_id": "5"}}  # fmt: skip
+    if number in BOOKED_WRONG:
+        row["story_id"] = BOOKED_WRONG[number]
     return {**row, **dirt.get(number, {})}
 
 

@@ -112,8 +112,10 @@ def multiply(value: Any, factor: Number | None) -> Any:
 
 @function("object|null", "array|null", examples=[])
 def spread(money: dict[str, Any] | None, over: list[Any] | None) -> list[dict[str, Any]] | None:
-    """Money in equal parts over names, such as months: [{name, amount}]. The parts sum to it, to the smallest unit; what does
-    not divide goes to the first ones, one unit each."""
+    """Money in equal parts over names, such as months: [{name, amount}]. The parts sum to it, to the smallest unit.
+
+    What does not divide goes to the first ones, one unit each.
+    """
     if money is None or over is None:
         return None
     if not _money([money]):

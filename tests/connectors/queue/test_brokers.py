@@ -224,7 +224,23 @@ def test_rabbitmq_refuses_a_wrong_password_without_telling_it() -> None:
         {"connector": "rabbitmq", "url": "amqp://guest@127.0.0.1:5672/%2F", "password": "SEKRET"}
     )
     (finding,) = RabbitConnector(config, ConnectionContext("bus")).check()
-    assert not finding.ok and "C555" in finding.what and "SEKRET" not in finding.what + finding.hint + repr(config)
+    assert not finding.ok and "C555" in finding.what and "it refuses the user" in finding.what
+    assert "SEKRET" not in finding.what + finding.hint + repr(config)
+
+
+@pytest.mark.service("rabbitmq")
+@pytest.mark.parametrize(
+    "url", ["amqp://guest@127.0.0.1:5672/%2F", "amqp://127.0.0.1:5672/%2F", "amqp://guest:guest@127.0.0.1:5672"]
+)
+def test_rabbitmq_takes_a_password_that_stands_beside_its_address(url: str) -> None:
+    need("rabbitmq")
+    config = RabbitConfig.model_validate(
+        {"connector": "rabbitmq", "url": url, "password": "guest", "exchange": "amq.topic"}
+    )
+    connector = RabbitConnector(config, ConnectionContext("bus"))
+    (finding,) = connector.check()
+    connector.close()
+    assert finding.ok, finding
 
 
 @pytest.mark.service("rabbitmq")

@@ -96,7 +96,7 @@ def _process_events() -> None:
     op.create_table(
         "process_events",
         sa.Column("flow", sa.String(200), primary_key=True),
-        sa.Column("type", sa.String(200), primary_key=True, comment="without its major version"),
+        sa.Column("type", sa.String(200), primary_key=True, comment="with its major version, where it has one"),
         sa.Column("subject", sa.String(500), primary_key=True, comment="canonical id of the record that it is about"),
         sa.Column("event", sa.String(200), primary_key=True),
         sa.Column("at", sa.String(32), nullable=False),

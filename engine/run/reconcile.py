@@ -19,9 +19,10 @@ from engine.compile.casts import EXACT
 from engine.compile.reconcile import ReconcilePlan
 from engine.run.breaks import Judge, Met, near
 from engine.run.control import Controls
-from engine.run.extract import IN, Extract, extract
+from engine.run.extract import Extract, extract
 from engine.run.guards import Held
 from engine.run.join import Join
+from engine.run.rows import IN
 from engine.run.session import Session
 from engine.run.windows import complete, slices
 from engine.sdk.record import JSON, Fields, decode_json

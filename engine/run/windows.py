@@ -13,8 +13,9 @@ from datetime import date, timedelta
 from engine.compile.reconcile import ReconcilePlan, SidePlan
 from engine.run.breaks import Met
 from engine.run.control import Controls
-from engine.run.extract import Extract, Row, extract
+from engine.run.extract import Extract, extract
 from engine.run.join import Join
+from engine.run.rows import Row
 from engine.run.session import Session
 from engine.sdk.connector import Slice
 from engine.sdk.record import JSON, Fields, decode_json
@@ -77,7 +78,12 @@ def complete(
         one.searched = _search(session, plan, one.side, wanted, found)
         fresh = found - _given(one, found)
         if fresh:
-            _add(one, extract(session, plan, one.side, low, controls, [f"{one.side.connection}:{id}" for id in sorted(fresh)]))
+            _add(
+                one,
+                extract(
+                    session, plan, one.side, low, controls, [f"{one.side.connection}:{id}" for id in sorted(fresh)]
+                ),
+            )
     lacking = _lacking(plan, extracts, cut, keys)
     for one in cut:
         if lacking[one.side.name].keys() - one.searched:
@@ -129,7 +135,11 @@ def _search(
     names = [_native(side, leaf.path, (None,)) for leaf in plan.key]
     exact = all(leaf.kind == "text" and leaf.former() is None for leaf in plan.key)
     info = session.connectors[side.connection].describe(side.object)
-    if not names or not exact or any(name is None or (info.matches is not None and name not in info.matches) for name in names):
+    if (
+        not names
+        or not exact
+        or any(name is None or (info.matches is not None and name not in info.matches) for name in names)
+    ):
         return set()
     searched = {key: by for key in dict.fromkeys(keys) if (by := _condition(names, decode_json(key))) is not None}
     connector, object = session.connectors[side.connection], side.object

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from engine.run.runner import Runner
@@ -67,7 +67,10 @@ window: { field: issued, last: 35d, read: READ }
 totals: [{ sum: hours, by: [status] }, { count: true }]
 guard: { empty_source: ignore }
 """
-COLUMNS = {"psa": ("invoices", "number", "day", "status", "hours"), "erp": ("bills", "tranid", "trandate", "state", "hrs")}
+COLUMNS = {
+    "psa": ("invoices", "number", "day", "status", "hours"),
+    "erp": ("bills", "tranid", "trandate", "state", "hrs"),
+}
 
 
 class World:
@@ -87,7 +90,9 @@ class World:
         for name, (table, *columns) in COLUMNS.items():
             number, day, status, hours = columns
             with sqlite3.connect(folder / f"{name}.db") as db:
-                db.execute(f"CREATE TABLE {table} (id TEXT PRIMARY KEY, {number} TEXT, {day} DATE, {status} TEXT, {hours} INTEGER)")
+                db.execute(
+                    f"CREATE TABLE {table} (id TEXT PRIMARY KEY, {number} TEXT, {day} DATE, {status} TEXT, {hours} INTEGER)"
+                )
         self.workspace = Workspace.open(folder)
         self.store = Store.open(self.workspace.settings.state, folder)
 
@@ -146,7 +151,14 @@ def rows(prefix: str, given: list[Any]) -> list[tuple[Any, ...]]:
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(nights=st.lists(sides, min_size=1, max_size=3), linked=st.sets(st.integers(0, 7)), key=st.sampled_from(["links", "[number]"]))
+@given(
+    nights=st.lists(sides, min_size=1, max_size=3),
+    linked=st.sets(st.integers(0, 7)),
+    key=st.sampled_from(["links", "[number]"]),
+)
+@example(
+    nights=[[(None, (0, "open", 0))], [((38, "open", 0), None)]], linked=set(), key="links"
+)  # a break changes its side
 def test_a_window_finds_what_a_full_read_finds(tmp_path: Path, nights: list[Any], linked: set[int], key: str) -> None:
     world = World(tmp_path, key)
     try:
@@ -176,7 +188,9 @@ def test_what_is_not_there_is_searched_for_and_not_read_in_full(world: World) ->
     assert world.found("window")[1]["classes"] == {"missing_right": 1}
     assert world.sides["right"]["read"] == 1
     world.put("psa", [("p1", "N1", 5, "open", 1), ("p2", "N2", 300, "open", 1)])
-    assert world.found("window")[1]["classes"] == {"missing_right": 1}, "a live break is looked at again, wherever it is"
+    assert world.found("window")[1]["classes"] == {"missing_right": 1}, (
+        "a live break is looked at again, wherever it is"
+    )
 
 
 def test_a_side_is_read_in_full_where_nothing_else_can_tell(tmp_path: Path) -> None:

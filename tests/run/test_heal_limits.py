@@ -173,3 +173,43 @@ def test_of_three_sides_only_the_one_that_differs_is_written(world: New) -> None
     assert it.breaks() == [], [(one.label, one.fields, one.why) for one in it.breaks()]
     assert (it.bill(1)["amount"], it.invoice(2)["status"], it.bill(3)["tranid"]) == (Decimal("100.5"), "paid", "INV-3")
     assert run["state"] == "succeeded"
+
+
+def test_an_extra_that_the_other_side_only_leaves_out_is_not_ended(world: New) -> None:
+    mapping = FILES["mappings/erp/bills.yaml"].replace(
+        "entity: bill\n", "entity: bill\n        where: \"state != 'void'\"\n"
+    )
+    it = world("heal: { missing_right: deactivate }\n", more={"mappings/erp/bills.yaml": mapping})
+    it.bill(2)["state"] = "void"
+    it.run("nightly")
+    ((outcome, why),) = outcomes(it).values()
+    assert outcome == "left" and why is not None and "leaves out" in why
+    assert "archived" not in it.invoice(2)
+
+
+def test_an_extra_that_cannot_be_ended_stays_as_it_is(world: New) -> None:
+    it = world("heal: { missing_right: deactivate }\n")
+    del it.erp.rows["bills"][it.key_of(2)]
+    it.psa.faults["invoices"] = ["refuse"]
+    assert it.run("nightly")["breaks"]["left"] == 1
+    assert "archived" not in it.invoice(2) and len(it.breaks()) == 1
+    assert it.run("nightly")["breaks"]["healed"] == 1
+    assert it.invoice(2)["archived"] is True and it.run("nightly")["breaks"]["found"] == 0
+
+
+def test_in_shadow_nothing_is_healed_by_nobody(world: New) -> None:
+    it = world(OWNER + "mode: shadow\n")
+    it.invoice(1)["total"] = Decimal(7)
+    it.run("nightly")
+    assert [row["outcome"] for row in it.heal().changes] == ["planned"]
+    assert it.bill(1)["amount"] == Decimal("100.5")
+
+
+def test_a_record_that_the_canonical_store_lacks_is_taken_in(world: New) -> None:
+    flow = "flow: nightly\nkind: reconcile\nentity: bill\nleft: { connection: canonical }\nright: { connection: psa, mapping: psa/invoices }\n"
+    it = world(more={"flows/nightly.yaml": flow + "heal: { missing_left: owner, mismatch: owner }\n"})
+    it.psa.put("invoices", [*it.psa.rows["invoices"].values(), exact(invoice(4))])
+    it.invoice(1)["total"] = Decimal(7)
+    sent = len(it.psa.sent)
+    run = it.run("nightly")
+    assert (run["breaks"]["healed"], it.breaks(), len(it.psa.sent)) == (2, [], sent)

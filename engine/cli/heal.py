@@ -9,6 +9,7 @@ import click
 from engine.cli.answer import inline, plain, printable
 from engine.cli.breaks import known_flow
 from engine.cli.main import Context, common, pass_context
+from engine.cli.masks import EVERYTHING, MASK, in_system
 from engine.cli.operate import exit_code, options_of, progress, stop_gently
 from engine.sdk.record import Fields
 
@@ -44,9 +45,29 @@ def heal(context: Context, flow: str, breaks: tuple[str, ...], plan: bool, names
     stop_gently(runner)
     options = options_of(plan=plan, heal=Asked(breaks, names, limit, yes), trigger="heal", actor=context.actor)
     result = runner.run(flow, options)
-    told, rows = result.run, result.changes
+    told, rows = result.run, _covered(context, flow, result.changes)
     context.answer({"run": told, "breaks": rows}, lambda: _show(flow, told, rows, plan=plan))
     return exit_code([str(told["state"])])
+
+
+def _covered(context: Context, flow: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows without values that the schema calls sensitive."""
+    from engine.run.cover import Cover
+
+    workspace = context.workspace
+    model = workspace.document("flow", flow).model
+    cover = Cover.of(workspace, flow, model.entity)
+    if cover.nothing:
+        return rows
+    mappings = [side.mapping for side in model.all_sides().values() if side.mapping is not None]
+    hidden = frozenset[str]().union(*(in_system(workspace, one, set(cover.fields)) for one in mappings))
+    every = cover.all or hidden >= EVERYTHING
+    return [
+        {**row, "label": MASK if cover.label and row["label"] is not None else row["label"], "why": MASK if every and row["why"] else row["why"],
+         "writes": [{**one, "fields": {name: [MASK, MASK] if every or name in hidden else pair
+                                       for name, pair in one["fields"].items()}} for one in row["writes"]]}
+        for row in rows
+    ]  # fmt: skip
 
 
 def _show(flow: str, told: Fields, rows: list[dict[str, Any]], *, plan: bool) -> None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import Any
 
 import click
 
 from engine.cli.accept import accept, assign, reopen
-from engine.cli.answer import inline, plain, printable
+from engine.cli.answer import plain, printable
 from engine.cli.breaks import Chosen, Covers, break_of, found, known_flow, narrowed, told
 from engine.cli.heal import heal
 from engine.cli.main import Context, common, pass_context
 from engine.cli.reports import report
+from engine.run.report_words import amount, said
 from engine.sdk.record import Fields
 from engine.state import audit
 from engine.state import breaks as state
@@ -97,26 +97,11 @@ def _standing(one: Fields) -> str:
 
 def money(one: Fields) -> str:
     """An amount with its currency; empty for none."""
-    return f"{one['amount']:,} {one['currency'] or ''}".strip() if one["amount"] is not None else ""
-
-
-def value(given: Any) -> str:
-    """One side's value in words."""
-    if isinstance(given, dict) and "$missing" in given:
-        return "nothing"
-    if isinstance(given, dict) and "$unreadable" in given:
-        return f"cannot be read: {given['$unreadable']}"
-    if (
-        isinstance(given, dict)
-        and set(given) == {"amount", "currency"}
-        and not isinstance(given["amount"], (str, type(None)))
-    ):
-        return f"{given['amount']:,} {given['currency'] or '(no currency)'}"
-    return repr(given) if isinstance(given, str) else inline(given)
+    return amount(one["amount"], one["currency"]) if one["amount"] is not None else ""
 
 
 def sides(values: Fields) -> str:
-    return ", ".join(f"{name} {value(one)}" for name, one in values.items())
+    return ", ".join(f"{name} {said(one)}" for name, one in values.items())
 
 
 @reconcile.command("show")
@@ -146,7 +131,7 @@ def show(context: Context, id: str) -> None:
             click.echo(printable(f"{each['path']} ({each['class']}{owner})"))
             width = max(len(side) for side in each["values"])
             for side, fact in each["values"].items():
-                click.echo(printable(f"    {side:<{width}}  {value(fact)}"))
+                click.echo(printable(f"    {side:<{width}}  {said(fact)}"))
             if each["why"]:
                 click.echo(printable(f"    {each['why']}"))
         for note in history:
@@ -172,7 +157,7 @@ def next_steps(one: Break) -> list[str]:
         "stale": "the change has not come across: look at the flow that sends it, and at its exceptions",
         "wrong_owner": "it was changed where it is not owned: change it at its owner, or let the owner's value be sent again",
     }
-    said = steps.get(one.name, f"see whether the record belongs in {one.side}; send it there, or end it where it is")
+    first = steps.get(one.name, f"see whether the record belongs in {one.side}; send it there, or end it where it is")
     record = [f"what happened to it: crosswalk trace {one.canonical_id}"] if one.canonical_id else []
-    return [said, *record,
+    return [first, *record,
             f"if it is right as it is: crosswalk reconcile accept {one.id} --reason TEXT --until 30d"]  # fmt: skip

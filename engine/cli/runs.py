@@ -172,6 +172,10 @@ def resume(context: Context, run: str, approve: bool) -> int:
     given: dict[str, Any] = {"full": bool(asked.get("full")), "limit": asked.get("limit"), "since": asked.get("since"),
                              "until": asked.get("until"), "records": tuple(asked.get("records") or ()), "gone": frozenset(asked.get("gone") or ()),
                              "approved": {name: Decimal(share) for name, share in (asked.get("approved") or {}).items()}}  # fmt: skip
+    if asked.get("heal"):
+        from engine.run.errand import Asked
+
+        given["heal"] = Asked(**{**asked["heal"], "approved": approve or asked["heal"]["approved"]})
     if found.state == "held":
         if not approve:
             raise UsageError(
@@ -184,6 +188,7 @@ def resume(context: Context, run: str, approve: bool) -> int:
             audit.append(tx, context.actor, "runs resume --approve", run, detail)
     runner = context.runner(progress)
     stop_gently(runner)
-    result = runner.run(found.flow, options_of(**given, trigger=f"resume {run}"))
+    trigger = f"heal: resume {run}" if asked.get("heal") else f"resume {run}"
+    result = runner.run(found.flow, options_of(**given, trigger=trigger, actor=context.actor))
     context.answer({"runs": [result.run], "alerts": result.alerts}, lambda: show_runs([result.run], [], result.alerts))
     return exit_code([str(result.run["state"])])

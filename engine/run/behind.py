@@ -45,6 +45,8 @@ def own_troubles(live: set[tuple[str, str, str]]) -> set[str]:
 def over(session: Session, item: Item, troubles: set[tuple[str, str]]) -> list[tuple[str, str, str]]:
     """The exceptions of a record that its passing closes: its own, and never those of versions that wait behind it."""
     live = [one for one in session.live if one[0] == item.key and (one[1], one[2]) not in troubles]
+    if item.ended == "superseded":  # a newer version was here, and what is open may be about that one
+        return []
     if item.ended == "unchanged":  # what became of it on its way since then is another matter
         return [one for one in live if one[1:] == ("", "")]
     if item.behind and item.trouble is not None and item.trouble.problem.code == "E418":

@@ -144,11 +144,14 @@ class Judge:
         name = f"missing_{side}"
         if explained is not None:
             name, (cause, why) = "in_flight", explained
-        noted = met.first().why
-        return self._found(met, "missing", side, name, cause, [], why or noted, met.first().amount)
+        return self._found(met, "missing", side, name, cause, [], why, met.first().amount)
 
     def _absence(self, met: Met, side: str) -> tuple[str, str | None]:
         """Why a side has no record, as far as anybody can tell."""
+        first = met.first()
+        if first.key.__class__ is list and first.key[:1] == ["?"]:
+            return "no key", first.why
+        told = f"; {first.why}" if first.why and not self.plan.sides[0].group else ""  # it cannot be read, for instance
         for row in met.shadows.get(side, ()):
             how = {UNWANTED: "left out by `where`", DELETED: "ended there"}[row.standing]
             return how, f"{side} has it as {row.natives[0]}: {how}"
@@ -157,7 +160,10 @@ class Judge:
                 ended = " (it was deleted)" if state == "deleted" else ""
                 return "gone", f"{side} no longer has {native}, which it is linked to{ended}"
         unlinked = not self.plan.key and any(row.id is None for rows in met.rows.values() for row in rows)
-        return ("not linked", None) if unlinked else ("not there", None)
+        if unlinked:
+            return "not linked", f"nobody has linked it, and no record of {side} matches it{told}"
+        by = "with its key" if self.plan.key else "linked to it"
+        return "not there", f"{side} has no record {by}{told}"
 
     # ------------------------------------------------------------------ values
     def _fields(self, met: Met, sides: Mapping[str, list[Row]]) -> Iterator[Fields]:

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from engine.run.disclosure import MASK, sensitive
+from engine.run.disclosure import MASK, sensitive_paths
 from engine.sdk.errors import CrosswalkError
 from engine.sdk.record import JSON, Fields, decode_json
 from engine.spec.reconcile import ReconcileFlow
@@ -19,11 +19,12 @@ from engine.state.reconciliations import Cell, Part
 
 MISSING = {"$missing": True}
 NAMES = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 
 
 @dataclass(frozen=True)
 class Cover:
-    """What is hidden of one flow's breaks. key: which parts of a key; None: all of them. totals: control totals of a hidden
+    """What is hidden of one flow's breaks. fields: dotted paths. key: which parts of a key; None: all of them. totals: control totals of a hidden
     field, by their number."""
 
     fields: frozenset[str] = frozenset()
@@ -37,12 +38,12 @@ class Cover:
     def of(cls, workspace: Workspace, flow: str, entity: str) -> Cover:
         try:
             schema = workspace.document("schema", entity).data
-            hidden = frozenset(sensitive(workspace, entity))
+            hidden = sensitive_paths(workspace, entity)
         except CrosswalkError:  # the schema is gone or wrong
             return cls(all=True, key=None, label=True, amount=True)
         if not hidden:
             return cls()
-        label = schema.get("x-label") in hidden
+        label = _within(str(schema.get("x-label")), hidden)
         try:
             model = workspace.document("flow", flow).model
         except CrosswalkError:
@@ -53,7 +54,7 @@ class Cover:
         grouped = any(side.group is not None for side in model.all_sides().values())
         return cls(
             hidden, False, key, label or (grouped and key != ()), _amount(model, hidden),
-            frozenset(number for number, one in enumerate(model.totals) if one.sum is not None and _names(one.sum) & hidden),
+            frozenset(number for number, one in enumerate(model.totals) if one.sum is not None and _reads(one.sum, hidden)),
         )  # fmt: skip
 
     @property
@@ -62,8 +63,8 @@ class Cover:
         return not self.fields and not self.all
 
     def hides(self, path: str) -> bool:
-        """Whether a compared field is hidden, by its path."""
-        return self.all or re.split(r"[.\[ ]", path, maxsplit=1)[0] in self.fields
+        """Whether a compared field is hidden, or holds something that is, by its path: `lines[1].amount (part)`."""
+        return self.all or _within(re.sub(r"\[.*?\](?=\.|\[| |$)", "", path).partition(" ")[0], self.fields)
 
     def key_of(self, key: str) -> JSON:
         """What joins the sides, decoded."""
@@ -112,7 +113,7 @@ class Cover:
             return one
         single = self.all or (one.total in self.totals and max(one.records.values(), default=0) <= 1)
         return one._replace(
-            by={name: MASK if self.all or _names(name) & self.fields else value for name, value in one.by.items()},
+            by={name: MASK if self.all or _reads(name, self.fields) else value for name, value in one.by.items()},
             sums={side: MASK if single else value for side, value in one.sums.items()},
         )
 
@@ -123,18 +124,25 @@ class Cover:
         return one
 
 
-def _names(path: str) -> set[str]:
-    return set(NAMES.findall(path))
+def _within(path: str, hidden: frozenset[str]) -> bool:
+    return any(path == one or path.startswith(f"{one}.") or one.startswith(f"{path}.") for one in hidden)
+
+
+def _reads(text: str, hidden: frozenset[str]) -> bool:
+    """Whether an expression could show something hidden; of one that is no plain path, every name that it has counts."""
+    if PATH.fullmatch(text):
+        return _within(text, hidden)
+    return bool(set(NAMES.findall(text)) & {name for path in hidden for name in path.split(".")})
 
 
 def _key(flow: ReconcileFlow, hidden: frozenset[str]) -> tuple[int, ...]:
     """Which parts of a key are hidden fields; a link is none."""
     groups = [one.groups() for one in flow.all_sides().values() if one.group is not None]
     paths = list(groups[0].values()) if groups else flow.key if flow.key != "links" else []
-    return tuple(place for place, path in enumerate(paths) if _names(path) & hidden)
+    return tuple(place for place, path in enumerate(paths) if _reads(path, hidden))
 
 
 def _amount(flow: ReconcileFlow, hidden: frozenset[str]) -> bool:
     """Whether the amount at stake is a hidden one: by what the flow names; else it could be any."""
     named = flow.amount or next((one.sum for one in flow.totals if one.sum is not None), None)
-    return named is None or bool(_names(named) & hidden)
+    return named is None or _reads(named, hidden)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from engine.sdk.record import JSON
@@ -16,6 +16,26 @@ def sensitive(workspace: Workspace, entity: str) -> set[str]:
     """Canonical fields of an entity with `x-sensitive`."""
     properties = workspace.document("schema", entity).data.get("properties", {})
     return {name for name, sub in properties.items() if "x-sensitive" in sub}
+
+
+def sensitive_paths(workspace: Workspace, entity: str) -> frozenset[str]:
+    """Dotted paths of every sensitive field, however deep; elements of lists have the path of their list."""
+    return frozenset(_paths(workspace, workspace.document("schema", entity).data, "", 0))
+
+
+def _paths(workspace: Workspace, schema: Any, path: str, depth: int) -> Iterator[str]:
+    if not isinstance(schema, dict) or depth > DEEPEST:
+        return
+    if "x-sensitive" in schema and path:
+        yield path
+        return
+    named = schema.get("$ref")
+    if isinstance(named, str) and not named.startswith("#"):
+        schema = {**workspace.document("schema", named).data, **schema}
+    yield from _paths(workspace, schema.get("items"), path, depth + 1)
+    fields = schema.get("properties")
+    for name, inner in (fields if isinstance(fields, dict) else {}).items():
+        yield from _paths(workspace, inner, f"{path}.{name}" if path else name, depth + 1)
 
 
 def disclosed(workspace: Workspace, entity: str, data: JSON, clearance: Collection[str]) -> JSON:

@@ -22,6 +22,8 @@ class Wanted:
     fields: frozenset[str] | None = None
     others: frozenset[str] = frozenset()
     natives: frozenset[str] = frozenset()
+    lacking: str = ""
+    """The side that has no such record, where one has to make sure of that."""
 
 
 @dataclass(slots=True)
@@ -51,7 +53,7 @@ class Errand:
             whole = known.fields is None or one.fields is None
             fields = None if whole else (known.fields or frozenset()) | (one.fields or frozenset())
             one = Wanted(tuple(dict.fromkeys([*known.breaks, *one.breaks])), one.canonical_id or known.canonical_id, fields,
-                         (known.others | one.others) - (fields or frozenset()), known.natives | one.natives)  # fmt: skip
+                         (known.others | one.others) - (fields or frozenset()), known.natives | one.natives, one.lacking)  # fmt: skip
         self.wanted[key] = one
 
     def drop(self, key: str, why: str) -> None:

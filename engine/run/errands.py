@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine.compile.heal import between
-from engine.compile.reconcile import ReconcilePlan
+from engine.compile.reconcile import ReconcilePlan, SidePlan
 from engine.compile.sync import SyncPlan
 from engine.run.commit import commit_items
 from engine.run.deliver import deliver_items
@@ -23,6 +23,7 @@ from engine.sdk.errors import ConnectorError, SpecError
 from engine.sdk.record import Record, decode_json
 from engine.state import canonical, ledger, links
 from engine.state.links import Link
+from engine.state.store import Tx
 
 Change = dict[str, Any]
 ENDED = ("deleted", "deactivated")
@@ -38,8 +39,7 @@ def beside(session: Session, options: Options) -> Session:
 def run_errand(runner: Any, session: Session, plan: ReconcilePlan, errand: Errand) -> list[Change]:
     """Write what the errand is for; what is not written is noted in `errand.left`. Returns what a plan would write."""
     try:
-        if errand.how in ("flow", "send"):
-            _really_missing(session, plan, errand)
+        _really_missing(session, plan, errand)
         if not errand.wanted:
             return []
         if errand.flow is not None:
@@ -66,7 +66,8 @@ def _all_left(errand: Errand, why: str) -> None:
 def _options(session: Session, plan: ReconcilePlan, errand: Errand) -> Options:
     """The records of an errand, as their source names them."""
     side = next(one for one in plan.sides if one.name == errand.source)
-    records = tuple(f"{side.connection}:{key}" if side.intake is not None else key for key in errand.wanted)
+    stored = side.intake is None or side.intake.source.canonical
+    records = tuple(key if stored else f"{side.connection}:{key}" for key in errand.wanted)
     given = session.options
     return Options(records=records, plan=given.plan, fresh=True, errand=errand, trigger=f"heal {session.run}",
                    actor=given.actor, now=given.now)  # fmt: skip
@@ -181,20 +182,25 @@ def _item(key: str, id: str, stored: canonical.Stored, *, ended: bool) -> Item:
 
 # ---------------------------------------------------------------------- what is missing, and what only seems to be
 def _really_missing(session: Session, plan: ReconcilePlan, errand: Errand) -> None:
-    """A record that is linked to the other side is asked for there: one that is there all the same stays, one that is gone
-    is forgotten, so that it is made anew under another generation."""
-    connection, object = errand.place
-    asked = {
-        key: one for key, one in errand.wanted.items() if one.fields is None and not one.natives and one.canonical_id
-    }
-    if not asked or not object:
-        return
+    """A record that is linked to the side that lacks it is asked for there: one that is there all the same is left alone;
+    one that is gone is forgotten, so that it can be made anew under another generation."""
+    by_side: dict[str, dict[str, Wanted]] = {}
+    for key, one in errand.wanted.items():
+        if one.lacking and one.canonical_id:
+            by_side.setdefault(one.lacking, {})[key] = one
+    for side in plan.sides:
+        if side.name in by_side and side.object:
+            _asked_for(session, plan, errand, side, by_side[side.name])
+
+
+def _asked_for(session: Session, plan: ReconcilePlan, errand: Errand, side: SidePlan, asked: dict[str, Wanted]) -> None:
+    connection, object = side.connection, side.object
     with session.reading() as tx:
         known = links.by_canonical(
             tx, connection, plan.schema.entity, [str(one.canonical_id) for one in asked.values()], object
         )
         live = {id: [link for link in found if link.state == "live"] for id, found in known.items()}
-        ended = {str(one.canonical_id) for one in asked.values() if _ended(tx, errand, one)}
+        ended = {str(one.canonical_id) for one in asked.values() if _ended(tx, side, one)}
     natives = [link.native_id for found in live.values() for link in found]
     session.store.crashpoint("before get")
     held = session.connectors[connection].get(object, natives) if natives else {}
@@ -204,10 +210,10 @@ def _really_missing(session: Session, plan: ReconcilePlan, errand: Errand) -> No
         mine = live.get(str(one.canonical_id), [])
         there = [link.native_id for link in mine if link.native_id in held]
         if there:
-            errand.drop(key, f"{errand.target} has it as {there[0]}, which its `query` or its mapping leaves out")
-        elif str(one.canonical_id) in ended:
-            errand.drop(key, f"it was ended in {errand.target} by a flow: it is not made again")
-        else:
+            errand.drop(key, f"{side.name} has it as {there[0]}, which its `query` or its mapping leaves out")
+        elif str(one.canonical_id) in ended and errand.how != "end":
+            errand.drop(key, f"it was ended in {side.name} by a flow: it is not made again")
+        elif errand.how != "end":
             gone += mine
     if gone and not session.options.plan:
         with session.store.begin("heal") as tx:
@@ -215,7 +221,8 @@ def _really_missing(session: Session, plan: ReconcilePlan, errand: Errand) -> No
             ledger.mark(tx, connection, object, [(link.canonical_id, link.part) for link in gone], "missing")
 
 
-def _ended(tx: Any, errand: Errand, one: Wanted) -> bool:
+def _ended(tx: Tx, side: SidePlan, one: Wanted) -> bool:
     """Whether the state knows that the record was ended there on purpose."""
     rows = ledger.of_record(tx, str(one.canonical_id))
-    return any((connection, object) == errand.place and row.state in ENDED for connection, object, _, row in rows)
+    place = (side.connection, side.object)
+    return any((connection, object) == place and row.state in ENDED for connection, object, _, row in rows)

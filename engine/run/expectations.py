@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from engine.run.events import Event, Routes, emit
 from engine.run.items import Item
+from engine.run.report_words import amount
 from engine.run.session import Session
 from engine.sdk.errors import SpecError
 from engine.sdk.event_types import CLOSED, OPENED
@@ -131,7 +132,7 @@ def _reconciled(tx: Tx, flow: str, expect: ReconcileExpect, counts: Fields) -> l
     if expect.amount_below is not None:
         limit, currency = expect.amount_below
         at_stake = figures["at_stake"].get(currency, Decimal(0))
-        verdicts.append(Verdict("amount_below", at_stake < limit, f"{at_stake:,} {currency}"))
+        verdicts.append(Verdict("amount_below", at_stake < limit, amount(at_stake, currency)))
     return verdicts
 
 

@@ -129,8 +129,9 @@ class _Extractor:
             self.session.progress(self.session.counts)
             if self.session.cancelled.is_set():
                 return found
-        for row, record in self.groups.values():
-            self._put(self._closed(row, record))
+        with self.session.reading():
+            for row, record in self.groups.values():
+                self._put(self._closed(row, record))
         self.groups.clear()
         return found
 

@@ -78,6 +78,8 @@ def run_heal(runner: Any, session: Session, plan: ReconcilePlan) -> None:
     """
     asked, heal = session.options.heal, plan.flow.heal
     assert asked is not None
+    if plan.flow.mode != "live":
+        session.options.plan = True
     with session.store.read() as tx:
         last = next(iter(reconciliations.listed(tx, plan.name, 1)), None)
     if last is None:
@@ -194,9 +196,11 @@ def _settle(
         with session.store.begin("heal") as tx:
             _note(tx, session, touched, told)
         return
-    still = {one.place: one for one in there}
+    still, again = {one.place: one for one in there}, _as_others(there)
     for place, one in places.items():
-        mine, standing = told[one.id], still.get(place) or _as_another(one, there)
+        natives = [(side, native) for side, ids in one.natives.items() for native in ids]
+        others = [each for native in natives for each in again.get(native, ()) if each.key != one.key]
+        mine, standing = told[one.id], still.get(place) or next(iter(others), None)
         mine.outcome = "left" if standing is not None else "healed"
         if standing is None:
             mine.why = None
@@ -219,11 +223,14 @@ def _place(one: Break) -> breaks.Place:
     return (breaks.key_digest(one.key), one.kind, one.side)
 
 
-def _as_another(one: Break, there: Iterable[Found]) -> Found | None:
-    """A difference of the same records that goes by another key by now: they were linked meanwhile."""
-    mine = {(side, native) for side, natives in one.natives.items() for native in natives}
-    return next((each for each in there if each.key != one.key and mine & {
-        (side, native) for side, natives in each.natives.items() for native in natives}), None)  # fmt: skip
+def _as_others(there: Iterable[Found]) -> dict[tuple[str, str], list[Found]]:
+    """(side, native id) → what differs of it. Records that were linked meanwhile go by another key."""
+    found: dict[tuple[str, str], list[Found]] = {}
+    for one in there:
+        for side, natives in one.natives.items():
+            for native in natives:
+                found.setdefault((side, native), []).append(one)
+    return found
 
 
 def _note(tx: Tx, session: Session, touched: Sequence[Break], told: dict[str, Healed]) -> None:

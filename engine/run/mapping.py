@@ -95,7 +95,9 @@ def skip_unchanged(session: Session, plan: SyncPlan, items: list[Item]) -> None:
     """What was read before, byte for byte, with the same logic, is done; older versions than the one seen, too."""
     seen = session.seen if session.seen is not None else inputs.get(session.tx, plan.name, [item.key for item in items])
     for item in items:
-        known = seen.get(item.key)
+        known, stuck = seen.get(item.key), session.versions.get(item.key)
+        if stuck and item.going and item.record.modified and item.record.modified < stuck:
+            item.ended = "superseded"
         asked = session.options.records and item.key not in session.options.given
         if known is None or item.key in session.retried or not item.going or asked:
             continue

@@ -66,6 +66,7 @@ class _Chooser:
         self.specs = plan.flow.all_sides()
         self.told = Remedies()
         self.errands: dict[tuple[How, str, str, str | None], Errand] = {}
+        self._known: dict[tuple[str, str], list[str]] = {}
         self._writes = {name: writable(session.registry, side) for name, side in self.specs.items()}
 
     def choose(self, one: Break) -> str | None:
@@ -103,7 +104,7 @@ class _Chooser:
             return f"{one.side} has ended it: it is not brought back"
         if row is not None and row.deleted:
             return "it was deleted: it is not brought back"
-        whole = Wanted((one.id,), one.canonical_id)
+        whole = Wanted((one.id,), one.canonical_id, lacking=one.side)
         if isinstance(mending, HealFlow):
             return self._by_flow(one, mending.flow, one.side, whole)
         leading = [name for name in having if self._leads(self.sides[name])]
@@ -129,7 +130,7 @@ class _Chooser:
             return f"no mapping of {' and '.join(having)} says how a record is ended (`deleted: {{ set: … }}`)"
         for name in able:
             for native in one.natives[name]:
-                wanted = Wanted((one.id,), one.canonical_id, natives=frozenset([native]))
+                wanted = Wanted((one.id,), one.canonical_id, natives=frozenset([native]), lacking=one.side)
                 self._errand("end", name, name).add(native, wanted)
         return None
 
@@ -229,7 +230,10 @@ class _Chooser:
 
     def _flows(self, source: SidePlan, target: SidePlan) -> list[str]:
         """The sync flows from one side's object to the other's."""
-        found = []
+        known = self._known.get((source.name, target.name))
+        if known is not None:
+            return known
+        found = self._known[source.name, target.name] = []
         workspace = self.session.workspace
         for name in dict.fromkeys([*workspace.names("flow", own=True), *runs.flows(self.session.tx)]):
             try:
@@ -250,6 +254,8 @@ class _Chooser:
     def _by_flow(self, one: Break, name: str, target: str | None, wanted: Wanted) -> str | None:
         """The flow that was named, for the record as its source knows it."""
         model = self.session.workspace.document("flow", name).model
+        if model.mode != "live":
+            return f"the mode of {name} is {model.mode}"
         source = next((side.name for side in self.plan.sides if side.connection == model.source.connection
                        and one.natives.get(side.name)), None)  # fmt: skip
         if source is None:

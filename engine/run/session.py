@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cached_property
@@ -81,6 +81,8 @@ class Options:
     def as_json(self) -> Fields:
         told = {"full": self.full, "since": self.since, "until": self.until, "limit": self.limit,
                 "records": list(self.records), "trigger": self.trigger, "approved": self.approved}  # fmt: skip
+        if self.heal is not None:
+            told["heal"] = asdict(self.heal)
         return {**told, "gone": sorted(self.gone)} if self.gone else told
 
 
@@ -158,6 +160,8 @@ class Session:
 
     instances: list[Fields] | None = None
     """Of the plan of a process flow: what each instance would do."""
+    reports: list[Fields] | None = None
+    """Reports that a reconciliation wrote: format, path."""
 
     def __init__(
         self, workspace: Workspace, store: Store, registry: Registry, connectors: Connectors, run: str, options: Options
@@ -170,6 +174,8 @@ class Session:
         self.counts = Counts()
         self.seen: dict[str, Seen] | None = None
         self.live, self.overdue = set[tuple[str, str, str]](), set[tuple[str, str, str]]()
+        self.versions: dict[str, str] = {}
+        """Key → the newest version in trouble: an older one that comes late is not the record any more."""
         self.known_links: int | None = None
         self.sent_deletes = self.sent_updates = 0
         self.changes: list[dict[str, Any]] = []
@@ -180,8 +186,6 @@ class Session:
         self.plan: SyncPlan | None = None
         self.document: Document | None = None
         """The flow, once it is bound."""
-        self.reports: list[Fields] = []
-        """Reports that a reconciliation wrote: format, path."""
         self.lease: Lease | None = None
         self.marker: str | None = None
         """Class A: the journal's row of the batch that is being sent."""

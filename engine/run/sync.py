@@ -97,6 +97,7 @@ def prepare(session: Session, plan: SyncPlan) -> tuple[Slots, dict[str, Total]]:
         session.mirrored = mirrored_places(session, plan)
         session.seen = None if session.options.records else inputs.preload(tx, plan.name)
         session.live = exceptions.live_keys(tx, plan.name)
+        session.versions = exceptions.live_versions(tx, plan.name) if session.live and not keeps_order(plan) else {}
         session.overdue = exceptions.overdue(tx, plan.name, instant(session.now)) if session.live else set()
         totals = open_totals(session, plan)
         load_corrections(session, plan)

@@ -230,7 +230,7 @@ def each(tx: Tx, wanted: Wanted) -> Iterator[Break]:
     """Breaks one by one, the oldest first, however many there are."""
     tests, values = wanted.tests()
     for row in tx.stream(
-        f"SELECT {_COLUMNS} FROM breaks WHERE {tests} ORDER BY first_seen, key, kind, side, id", values
+        f"SELECT {_COLUMNS} FROM breaks WHERE {tests} ORDER BY first_seen, label, key, kind, side, id", values
     ):
         yield _break(row)
 

@@ -156,6 +156,12 @@ def live_keys(tx: Tx, flow: str) -> set[tuple[str, str, str]]:
     return {(row[0], row[1], row[2]) for row in rows}
 
 
+def live_versions(tx: Tx, flow: str) -> dict[str, str]:
+    """Key → the newest version of its record that is in trouble."""
+    sql = f"SELECT key, max(modified) FROM exceptions WHERE flow = ? AND state IN {LIVE} AND modified IS NOT NULL GROUP BY key"
+    return {row[0]: row[1] for row in tx.rows(sql, (flow,))}
+
+
 def overdue(tx: Tx, flow: str, now: str) -> set[tuple[str, str, str]]:
     """(key, target, part) of the live exceptions of a flow that waited as long as they may."""
     rows = tx.rows(

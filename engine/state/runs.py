@@ -146,10 +146,11 @@ def flows(tx: Tx) -> list[str]:
 
 
 def last_finished(tx: Tx, flow: str) -> str | None:
-    """When a run of the flow last read its source to the end; plans, replays and single records do not count."""
+    """When a run of the flow last read its source to the end; plans, replays, healing and single records do not count."""
     row = tx.one(
         "SELECT max(finished_at) FROM runs WHERE flow = ? AND state IN ('succeeded', 'partial') "
-        "AND trigger NOT IN ('plan', 'replay') AND trigger NOT LIKE 'webhook %' AND trigger NOT LIKE 'event %'",
+        "AND trigger NOT IN ('plan', 'replay') AND trigger NOT LIKE 'webhook %' AND trigger NOT LIKE 'event %' "
+        "AND trigger NOT LIKE 'heal%'",
         (flow,),
     )
     return str(row[0]) if row and row[0] else None

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import venv
+import zipfile
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ def installed(tmp_path: Path) -> list[str]:
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as packed:
+        assert {f"engine/run/templates/report.{one}" for one in ("html", "css")} <= set(packed.namelist())
     place = tmp_path / "venv"
     venv.create(place, with_pip=True, system_site_packages=False)
     python = place / "bin/python"

@@ -13,7 +13,7 @@ from engine.state.links import Link
 from engine.state.store import Store
 from tests.conftest import Make
 from tests.run.heal_world import World, exact, files
-from tests.run.reconcile_world import FILES, bill, invoice
+from tests.run.reconcile_world import FILES, SCHEMA, bill, invoice
 
 OWNER = "heal: { missing_right: owner, missing_left: owner, mismatch: owner }\n"
 New = Callable[..., World]
@@ -173,3 +173,71 @@ def test_of_three_sides_only_the_one_that_differs_is_written(world: New) -> None
     assert it.breaks() == [], [(one.label, one.fields, one.why) for one in it.breaks()]
     assert (it.bill(1)["amount"], it.invoice(2)["status"], it.bill(3)["tranid"]) == (Decimal("100.5"), "paid", "INV-3")
     assert run["state"] == "succeeded"
+
+
+def test_an_extra_that_the_other_side_only_leaves_out_is_not_ended(world: New) -> None:
+    mapping = FILES["mappings/erp/bills.yaml"].replace(
+        "entity: bill\n", "entity: bill\n        where: \"state != 'void'\"\n"
+    )
+    it = world("heal: { missing_right: deactivate }\n", more={"mappings/erp/bills.yaml": mapping})
+    it.bill(2)["state"] = "void"
+    it.run("nightly")
+    ((outcome, why),) = outcomes(it).values()
+    assert outcome == "left" and why is not None and "leaves out" in why
+    assert "archived" not in it.invoice(2)
+
+
+def test_an_extra_that_cannot_be_ended_stays_as_it_is(world: New) -> None:
+    it = world("heal: { missing_right: deactivate }\n")
+    del it.erp.rows["bills"][it.key_of(2)]
+    it.psa.faults["invoices"] = ["refuse"]
+    assert it.run("nightly")["breaks"]["left"] == 1
+    assert "archived" not in it.invoice(2) and len(it.breaks()) == 1
+    assert it.run("nightly")["breaks"]["healed"] == 1
+    assert it.invoice(2)["archived"] is True and it.run("nightly")["breaks"]["found"] == 0
+
+
+def test_in_shadow_nothing_is_healed_by_nobody(world: New) -> None:
+    it = world(OWNER + "mode: shadow\n")
+    it.invoice(1)["total"] = Decimal(7)
+    it.run("nightly")
+    assert [row["outcome"] for row in it.heal().changes] == ["planned"]
+    assert it.bill(1)["amount"] == Decimal("100.5")
+
+
+def test_a_record_that_the_canonical_store_lacks_is_taken_in(world: New) -> None:
+    flow = "flow: nightly\nkind: reconcile\nentity: bill\nleft: { connection: canonical }\nright: { connection: psa, mapping: psa/invoices }\n"
+    it = world(more={"flows/nightly.yaml": flow + "heal: { missing_left: owner, mismatch: owner }\n"})
+    it.psa.put("invoices", [*it.psa.rows["invoices"].values(), exact(invoice(4))])
+    it.invoice(1)["total"] = Decimal(7)
+    sent = len(it.psa.sent)
+    run = it.run("nightly")
+    assert (run["breaks"]["healed"], it.breaks(), len(it.psa.sent)) == (2, [], sent)
+
+
+GROUPED = {
+    "schemas/hour.yaml": SCHEMA + "properties: { number: { type: string }, amount: { type: number } }\n",
+    "mappings/psa/hours.yaml": "mapping: psa/hours\nobject: hours\nentity: hour\nfields: { number: number, amount: { from: amount, as: decimal } }\n",
+    "mappings/canonical/bills.yaml": "mapping: canonical/bills\nof: hour\nentity: bill\ngroup: [number]\nsum: { amount: amount }\n"
+    "inbound:\n  number: number\n  total: { from: amount, as: money, currency: \"'EUR'\" }\n",
+    "flows/hours.yaml": "flow: hours\nkind: sync\nentity: hour\nsource: { connection: psa, mapping: psa/hours }\ntargets: []\n",
+    "flows/bill.yaml": "flow: bill\nkind: sync\nentity: bill\nsource: { connection: canonical, mapping: canonical/bills }\n"
+    "targets: [{ connection: erp, mapping: erp/bills }]\n",
+    "flows/nightly.yaml": "flow: nightly\nkind: reconcile\nentity: bill\nkey: [number]\nonly: [total]\nleft: { connection: canonical, mapping: canonical/bills }\n"
+    "right: { connection: erp, mapping: erp/bills, where: \"starts_with(number, 'H-')\" }\nheal: { missing_right: { flow: bill } }\n",
+}
+
+
+def test_a_flow_that_makes_groups_runs_for_the_missing_one_alone(world: New) -> None:
+    it = world(way="flow", more=GROUPED)
+    it.psa.put("hours", [{"id": n, "number": f"H-{n % 2}", "amount": Decimal(n)} for n in range(1, 5)])
+    it.run("hours")
+    it.run("bill")
+    bills = {row["tranid"]: key for key, row in it.erp.rows["bills"].items()}
+    del it.erp.rows["bills"][bills["H-0"]]
+    it.psa.put("hours", [*it.psa.rows["hours"].values(), {"id": 9, "number": "H-1", "amount": Decimal(9)}])
+    it.run("hours")
+    run = it.run("nightly")
+    assert run["breaks"]["healed"] == 1, run
+    found = {row["tranid"]: row["amount"] for row in it.erp.rows["bills"].values() if row["tranid"].startswith("H-")}
+    assert found == {"H-0": Decimal(6), "H-1": Decimal(4)}, "the other group was not asked for"

@@ -266,3 +266,23 @@ def test_more_breaks_than_are_kept_are_counted(systems: Systems) -> None:
     assert cell.sums == {"left": Decimal(3015), "right": Decimal("100.5")}
     systems.put([invoice(n) for n in range(30)], [bill(n) for n in range(30)])
     assert systems.run()["breaks"]["closed"] == 5
+
+
+def test_totals_of_groups_may_follow_references(systems: Systems) -> None:
+    systems.write("schemas/team.yaml", "$schema: https://json-schema.org/draft/2020-12/schema\ntype: object\n"
+                  "additionalProperties: false\nproperties: { name: { type: string } }\n")  # fmt: skip
+    systems.write(
+        "schemas/bill.yaml",
+        (systems.folder / "schemas/bill.yaml").read_text() + "  team: { type: string, x-ref: team }\n",
+    )
+    for name, field in (("psa/invoices", "note: note"), ("erp/bills", "note: memo")):
+        text = (systems.folder / f"mappings/{name}.yaml").read_text()
+        systems.write(
+            f"mappings/{name}.yaml",
+            text.replace(field, f"{field}\n  team: {{ from: id, ref: team, on_missing: {{ value: t1 }} }}"),
+        )
+    more = ", team: team }, sum: [total] }"
+    text = GROUPED.replace(" }, sum: [total] }", more).replace("[month, status]", "[month, status, team]")
+    systems.write("flows/grouped.yaml", text.replace("{ sum: total.amount }", "{ sum: total.amount, by: [team.name] }"))
+    systems.put([invoice(1)], [bill(1)])
+    assert systems.run("grouped")["state"] == "succeeded"

@@ -7,6 +7,7 @@ import io
 import json
 import re
 import stat
+import uuid
 from collections.abc import Iterator
 from decimal import Decimal
 from html.parser import HTMLParser
@@ -15,12 +16,13 @@ from typing import Any
 
 import openpyxl
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.run.report_csv import STARTS, harmless
 from engine.run.report_words import amount, visible
 from engine.run.report_xlsx import fits
+from engine.sdk.record import decode_json
 from engine.state import breaks
 from tests.cli.test_commands import call, told
 from tests.run.reconcile_world import Systems, bill, invoice
@@ -39,8 +41,8 @@ report: [html, xlsx, csv, json]
 
 
 @pytest.fixture
-def systems(tmp_path: Path) -> Iterator[Systems]:
-    it = Systems(tmp_path)
+def systems(tmp_path: Path, address: str) -> Iterator[Systems]:
+    it = Systems(tmp_path, address)
     it.flow(FLOW)
     it.put(
         [
@@ -76,7 +78,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "rect", "line"):
+        if tag not in ("meta", "rect", "line", "br"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -298,6 +300,54 @@ def test_json_is_exact(systems: Systems) -> None:
     assert [one["kept"] for one in found["limits"]] == [False, False]
 
 
+def test_what_was_healed_is_closed_in_the_report_of_its_run(systems: Systems) -> None:
+    systems.flow(FLOW.replace("key: [number]\n", "") + "heal: { missing_right: { flow: push } }\n")
+    systems.put([invoice(1), invoice(2)], [bill(1)])
+    run = systems.run()
+    assert run["breaks"]["healed"] == 1, run
+    text = (systems.folder / run["reports"][0]["path"]).read_text("utf-8")
+    assert "1 breaks were healed" not in text and "1 break was healed" in text and "<h2>Closed</h2>" in text
+    found = json.loads((systems.folder / run["reports"][3]["path"]).read_text("utf-8"))["report"]
+    assert [(one["label"], one["state"]) for one in found["breaks"]] == [("INV-2", "closed")]
+
+
+changes = st.sampled_from(
+    [None, {"amount": 7}, {"currency": "USD"}, {"state": "paid"}, {"memo": "x", "amount": -3.5}, "gone", "twice"]
+)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(made=st.lists(changes, min_size=1, max_size=8))
+def test_every_format_tells_the_same_and_the_figures_add_up(tmp_path: Path, made: list[Any]) -> None:
+    systems = Systems(tmp_path / uuid.uuid4().hex)
+    systems.flow(FLOW)
+    right = [bill(99)]
+    for number, change in enumerate(made):
+        if change != "gone":
+            right.append(bill(number, **(change if isinstance(change, dict) else {})))
+        if change == "twice":
+            right.append(bill(number, id=f"again{number}"))
+    systems.put([invoice(99), *[invoice(number) for number in range(len(made))]], right)
+    run = systems.run()
+    files = {one["format"]: systems.folder / one["path"] for one in run["reports"]}
+    systems.close()
+    report = json.loads(files["json"].read_text("utf-8"), parse_float=Decimal)["report"]
+    assert report["remaining"] == len(report["breaks"]) == sum(one is not None for one in made)
+    for part in ("classes", "ages", "causes"):
+        assert sum(one["count"] for one in report["open"][part]) == report["remaining"]
+    for currency, stake in report["at_stake"].items():
+        assert sum(one["amounts"].get(currency, 0) for one in report["open"]["classes"]) == stake
+    for line in report["totals"]:
+        gaps = [one["sums"].get("right", 0) - one["sums"].get("left", 0) for one in line["behind"]]
+        assert sum(gaps) == line["variance"] and line["differs"] == (line["variance"] != 0)
+    rows = list(csv.DictReader(_lines(files["csv"])))
+    assert len(rows) == sum(max(len(one["fields"]), 1) for one in report["breaks"])
+    sheet = openpyxl.load_workbook(files["xlsx"])["Breaks"]
+    assert sheet.max_row - 1 == len(rows)
+    words = "".join(Page(files["html"].read_text("utf-8")).words)
+    assert all(one["id"] in words for one in report["breaks"]) and report["verdict"] in words
+
+
 # ---------------------------------------------------------------------- what is hidden
 def test_sensitive_values_are_in_no_report(systems: Systems) -> None:
     path = systems.folder / "schemas/bill.yaml"
@@ -319,6 +369,51 @@ def test_sensitive_values_are_in_no_report(systems: Systems) -> None:
     assert code == 0 and "INV-" not in out and "1,104" not in out
 
 
+def hidden(systems: Systems, old: str, new: str, more: str) -> tuple[str, list[dict[str, Any]]]:
+    """(the page, breaks of the JSON report) with something sensitive in the schema."""
+    path = systems.folder / "schemas/bill.yaml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    systems.flow(more)
+    files = written(systems)
+    return files["html"].read_text("utf-8"), json.loads(files["json"].read_text("utf-8"))["report"]["breaks"]
+
+
+def test_a_sensitive_field_deep_in_a_record_is_masked_and_its_neighbour_is_not(systems: Systems) -> None:
+    systems.put(
+        [invoice(1, client_vat="GB-SECRET", client_name="Seen")], [bill(1, customer={"name": "Other", "vat": "GB2"})]
+    )
+    page, (one,) = hidden(systems, "vat: { type: string }", "vat: { type: string, x-sensitive: tax }", FLOW)
+    values = {each["path"]: each["values"]["left"] for each in one["fields"]}
+    assert values == {"client.name": "Seen", "client.vat": "••••"} and "GB-SECRET" not in page and "Seen" in page
+    assert one["amount"] is None and one["label"] == "INV-1", (
+        "money stays, but nothing is at stake between equal amounts"
+    )
+
+
+def test_elements_are_masked_with_their_keys_and_reasons(systems: Systems) -> None:
+    systems.put([invoice(1, lines=[{"line": 77, "amount": "x-secret", "text": "a"}])], [bill(1)])
+    old = "  lines:\n    type: array\n"
+    page, (one,) = hidden(
+        systems, old, f"{old}    x-sensitive: compensation\n", FLOW + "compare: { lines: { key: line } }\n"
+    )
+    assert {each["path"] for each in one["fields"]} == {"lines"} and "x-secret" not in page and "77" not in page
+    assert "x-secret" not in json.dumps(one)
+    _, shown = told(systems.folder, "reconcile", "show", one["id"])
+    assert "x-secret" not in json.dumps(shown)
+
+
+def test_where_the_flow_has_gone_everything_that_could_be_sensitive_is_hidden(systems: Systems) -> None:
+    written(systems)
+    path = systems.folder / "schemas/bill.yaml"
+    path.write_text(path.read_text().replace("note: { type: string }", "note: { type: string, x-sensitive: personal }"))
+    (systems.folder / "flows/nightly.yaml").unlink()
+    code, out, err = call(systems.folder, "reconcile", "report", "nightly", "--format", "csv", "--output", "-")
+    assert code == 0, err
+    assert "1204.5" not in out and "1104" not in out and "••••" in out
+
+
 # ---------------------------------------------------------------------- limits and alerts
 def alerts(systems: Systems) -> dict[str, str]:
     with systems.store.read() as tx:
@@ -335,6 +430,23 @@ def test_limits_that_are_missed_open_alerts_and_close_them_when_kept(systems: Sy
     assert "breaks_below" in json.dumps(looked)
     systems.put([invoice(1)], [bill(1)])
     assert told(systems.folder, "run", "nightly")[1]["alerts"] == [] and alerts(systems) == {}
+
+
+def test_alerts_are_told_as_events(systems: Systems) -> None:
+    path = systems.folder / "crosswalk.yaml"
+    path.write_text(path.read_text() + "events: [{ to: erp, types: [alert.*] }]\n")
+    systems.flow(FLOW)
+    systems.run()
+    systems.put([invoice(1)], [bill(1)])
+    systems.run()
+    with systems.store.read() as tx:
+        rows = tx.rows("SELECT type, data FROM events ORDER BY seq")
+    told = [(type, decode_json(bytes(data))) for type, data in rows]
+    assert sorted((type, data["expectation"]) for type, data in told) == [
+        ("alert.closed.v1", "amount_below"), ("alert.closed.v1", "breaks_below"),
+        ("alert.opened.v1", "amount_below"), ("alert.opened.v1", "breaks_below"),
+    ]  # fmt: skip
+    assert told[0][1]["flow"] == "nightly" and told[0][1]["reached"] == "6 breaks"
 
 
 def test_a_reconciliation_that_nobody_runs_is_not_fresh(systems: Systems) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from engine.run.runner import Runner
 from engine.run.session import Options
+from engine.sdk.record import Record
 from engine.spec.workspace import Workspace
 from engine.state import exceptions as exceptions_state
 from engine.state.store import Store
@@ -307,6 +308,17 @@ def test_kill_in_the_middle_loses_and_doubles_nothing(world: World) -> None:
     assert world.sql("select count(*) from people")[0][0] < 20_000
     assert world.run()["state"] == "succeeded"
     assert world.sql("select count(*), count(distinct name) from people") == [(20_000, 20_000)]
+
+
+def test_an_older_version_that_comes_late_neither_passes_nor_closes_what_a_newer_one_is_in(world: World) -> None:
+    world.put("people", [person("1", "", at="2026-01-05T00:00:00Z")])
+    assert world.run()["quarantined"] == 1
+    late = Record("1", person("1", "Old", at="2026-01-04T00:00:00Z"), modified="2026-01-04T00:00:00Z")
+    run = world.run(records=("src:1",), given={"1": late}, trigger="webhook x")
+    assert (run["skipped"], run["created"]) == (1, 0)
+    assert len(world.exceptions()) == 1 and world.names() == []
+    world.put("people", [person("1", "New", at="2026-01-06T00:00:00Z")])
+    assert world.run()["created"] == 1 and world.exceptions() == []
 
 
 def test_null_missing_and_blank_differ(world: World) -> None:

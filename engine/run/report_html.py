@@ -115,7 +115,7 @@ class Page:
     def behind(self, cell: Cell) -> list[tuple[str, list[tuple[list[str], str]], str]]:
         """(name, for each side its native ids and what it adds, the difference) of the first records that make a line differ."""
         found = []
-        for name, part in self.report.parts(cell)[:BEHIND]:
+        for name, part in self.report.parts(cell, BEHIND):
             sides = [(list(part.natives.get(side, ())), self.sum(cell, part.sums.get(side))) for side in self.sides]
             found.append((visible(name), sides, self._gap(cell, part)))
         return found

@@ -487,3 +487,29 @@ def test_what_is_shown_hides_nothing(text: Any) -> None:
     shown = visible(text)
     assert all(one.isprintable() or one in "\n\t\u200c\u200d" for one in shown)
     assert visible(text) == text or not text.isprintable()
+
+
+def test_three_sides_and_groups_are_reported_too(tmp_path: Path) -> None:
+    systems = Systems(tmp_path)
+    flow = """
+    flow: nightly
+    kind: reconcile
+    entity: bill
+    sides:
+      books: { connection: erp, mapping: erp/bills, group: [status, due], sum: [total] }
+      psa: { connection: psa, mapping: psa/invoices, group: [status, due], sum: [total] }
+      again: { connection: psa, mapping: psa/invoices, group: [status, due], sum: [total] }
+    totals: [{ sum: total.amount }, { count: true, by: [status] }]
+    report: [html, xlsx, csv, json]
+    """
+    systems.write("flows/nightly.yaml", flow)
+    systems.put([invoice(1), invoice(2), invoice(3, due="2026-02-01")], [bill(1), bill(2, amount=7.25)])
+    files = written(systems)
+    systems.close()
+    words = "".join(Page(files["html"].read_text("utf-8")).words)
+    assert "largest less the smallest" in words and "books (erp)" in words and "missing in books (erp)" in words
+    report = json.loads(files["json"].read_text("utf-8"), parse_float=Decimal)["report"]
+    assert {one["class"] for one in report["breaks"]} == {"missing_books", "mismatch"}
+    head = next(csv.reader(_lines(files["csv"])))
+    assert "difference" not in head and {"books", "psa", "again currency"} <= set(head)
+    assert [cell.value for cell in openpyxl.load_workbook(files["xlsx"])["Totals"][1]][2:5] == ["books", "psa", "again"]

@@ -13,7 +13,7 @@ import click
 
 from engine.cli.chosen import age_option
 from engine.cli.main import Context
-from engine.sdk.errors import Problem, UsageError, unknown_name
+from engine.sdk.errors import Problem, UsageError, nearest, unknown_name
 from engine.sdk.record import Fields
 from engine.state import breaks as state
 from engine.state import reconciliations
@@ -21,9 +21,19 @@ from engine.state.breaks import Break, Wanted
 from engine.state.store import Tx, moment_of
 
 SEE = "see `crosswalk reconcile breaks`"
+CLASSES = ("duplicate", "mismatch", "stale", "wrong_owner", "in_flight")
+
+
+def _class(context: click.Context, option: Any, given: str | None) -> str | None:
+    if given is None or given in CLASSES or given.startswith("missing_"):
+        return given
+    hint = nearest(given, [*CLASSES, "missing_left", "missing_right"]) or f"write missing_<side>, {', '.join(CLASSES)}"
+    raise UsageError(Problem("X900", f"there is no class {given!r}", None, hint))
+
+
 OPTIONS = {
     "flow": click.option("--flow", help="Of one reconciliation."),
-    "name": click.option("--class", "name", help="Of one class: missing_<side> duplicate mismatch stale wrong_owner in_flight."),
+    "name": click.option("--class", "name", callback=_class, help="Of one class: missing_<side> duplicate mismatch stale wrong_owner in_flight."),
     "queue": click.option("--queue", help="In one queue."),
     "owner": click.option("--owner", help="Taken by one person; `--owner ''` is nobody."),
     "before": click.option("--older-than", "before", callback=age_option, help="First found longer ago, such as 7d."),

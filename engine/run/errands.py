@@ -66,7 +66,8 @@ def _all_left(errand: Errand, why: str) -> None:
 def _options(session: Session, plan: ReconcilePlan, errand: Errand) -> Options:
     """The records of an errand, as their source names them."""
     side = next(one for one in plan.sides if one.name == errand.source)
-    records = tuple(f"{side.connection}:{key}" if side.intake is not None else key for key in errand.wanted)
+    stored = side.intake is None or side.intake.source.canonical
+    records = tuple(key if stored else f"{side.connection}:{key}" for key in errand.wanted)
     given = session.options
     return Options(records=records, plan=given.plan, fresh=True, errand=errand, trigger=f"heal {session.run}",
                    actor=given.actor, now=given.now)  # fmt: skip

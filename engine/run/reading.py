@@ -206,7 +206,12 @@ class Reading:
                     value = expression.evaluate(record, self.session.env)
                     if value is not None:
                         group[name] = total([group[name], value], name) if name in group else value
-        return [Record(key.decode(), value) for key, value in sorted(totals.items())]
+        errand = self.options.errand
+        return [
+            Record(key.decode(), value)
+            for key, value in sorted(totals.items())
+            if errand is None or key.decode() in errand.wanted
+        ]
 
     def cursor(self, reached: str | None) -> list[Any] | None:
         """[position, version] to save with a batch; None where the cursor stays. Never moves backwards."""

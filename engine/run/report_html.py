@@ -11,12 +11,13 @@ from typing import Any, BinaryIO
 
 import jinja2
 
+from engine.compile.casts import EXACT
 from engine.run import report_charts, report_words
 from engine.run.disclosure import MASK
 from engine.run.report_words import amount, number, said, visible
 from engine.run.reports import Report, moment, variance
 from engine.state.breaks import Break
-from engine.state.reconciliations import Cell
+from engine.state.reconciliations import Cell, Part
 
 ROWS = 500
 """Breaks that one section shows."""
@@ -111,13 +112,21 @@ class Page:
         told = "—" if gap is None else sign + self.sum(cell, gap)
         return told, "—" if share is None else f"{'+' if share > 0 and self.two else ''}{share:,}%"
 
-    def behind(self, cell: Cell) -> list[tuple[str, list[tuple[list[str], str]]]]:
-        """(name, for each side its native ids and what it adds) of the first records that make a line differ."""
+    def behind(self, cell: Cell) -> list[tuple[str, list[tuple[list[str], str]], str]]:
+        """(name, for each side its native ids and what it adds, the difference) of the first records that make a line differ."""
         found = []
-        for name, part in self.report.parts(cell)[:BEHIND]:
+        for name, part in self.report.parts(cell, BEHIND):
             sides = [(list(part.natives.get(side, ())), self.sum(cell, part.sums.get(side))) for side in self.sides]
-            found.append((visible(name), sides))
+            found.append((visible(name), sides, self._gap(cell, part)))
         return found
+
+    def _gap(self, cell: Cell, part: Part) -> str:
+        """The second side less the first."""
+        if not self.two or MASK in part.sums.values():
+            return MASK if self.two else ""
+        left, right = (Decimal(part.sums.get(side) or 0) for side in self.sides)
+        gap = EXACT.subtract(right, left)
+        return f"{'+' if gap > 0 else ''}{self.sum(cell, gap)}"
 
     def share(self) -> str:
         """Which part of what was compared is equal."""

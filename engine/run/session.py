@@ -160,6 +160,8 @@ class Session:
 
     instances: list[Fields] | None = None
     """Of the plan of a process flow: what each instance would do."""
+    reports: list[Fields] | None = None
+    """Reports that a reconciliation wrote: format, path."""
 
     def __init__(
         self, workspace: Workspace, store: Store, registry: Registry, connectors: Connectors, run: str, options: Options
@@ -184,8 +186,6 @@ class Session:
         self.plan: SyncPlan | None = None
         self.document: Document | None = None
         """The flow, once it is bound."""
-        self.reports: list[Fields] = []
-        """Reports that a reconciliation wrote: format, path."""
         self.lease: Lease | None = None
         self.marker: str | None = None
         """Class A: the journal's row of the batch that is being sent."""

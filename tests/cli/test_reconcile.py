@@ -59,6 +59,8 @@ def test_lists_are_narrowed(systems: Systems) -> None:
     assert (len(out["breaks"]), out["total"]) == (1, 3)
     code, _, err = call(systems.folder, "reconcile", "breaks", "push")
     assert code == 2 and "X935" in err
+    code, _, err = call(systems.folder, "reconcile", "breaks", "--class", "missmatch")
+    assert code == 2 and "mismatch" in err, "a typing error is no empty list"
     code, _, err = call(systems.folder, "reconcile", "breaks", "nightli")
     assert code == 2 and "nightly" in err
 

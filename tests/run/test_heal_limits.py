@@ -13,7 +13,7 @@ from engine.state.links import Link
 from engine.state.store import Store
 from tests.conftest import Make
 from tests.run.heal_world import World, exact, files
-from tests.run.reconcile_world import FILES, bill, invoice
+from tests.run.reconcile_world import FILES, SCHEMA, bill, invoice
 
 OWNER = "heal: { missing_right: owner, missing_left: owner, mismatch: owner }\n"
 New = Callable[..., World]
@@ -213,3 +213,31 @@ def test_a_record_that_the_canonical_store_lacks_is_taken_in(world: New) -> None
     sent = len(it.psa.sent)
     run = it.run("nightly")
     assert (run["breaks"]["healed"], it.breaks(), len(it.psa.sent)) == (2, [], sent)
+
+
+GROUPED = {
+    "schemas/hour.yaml": SCHEMA + "properties: { number: { type: string }, amount: { type: number } }\n",
+    "mappings/psa/hours.yaml": "mapping: psa/hours\nobject: hours\nentity: hour\nfields: { number: number, amount: { from: amount, as: decimal } }\n",
+    "mappings/canonical/bills.yaml": "mapping: canonical/bills\nof: hour\nentity: bill\ngroup: [number]\nsum: { amount: amount }\n"
+    "inbound:\n  number: number\n  total: { from: amount, as: money, currency: \"'EUR'\" }\n",
+    "flows/hours.yaml": "flow: hours\nkind: sync\nentity: hour\nsource: { connection: psa, mapping: psa/hours }\ntargets: []\n",
+    "flows/bill.yaml": "flow: bill\nkind: sync\nentity: bill\nsource: { connection: canonical, mapping: canonical/bills }\n"
+    "targets: [{ connection: erp, mapping: erp/bills }]\n",
+    "flows/nightly.yaml": "flow: nightly\nkind: reconcile\nentity: bill\nkey: [number]\nonly: [total]\nleft: { connection: canonical, mapping: canonical/bills }\n"
+    "right: { connection: erp, mapping: erp/bills, where: \"starts_with(number, 'H-')\" }\nheal: { missing_right: { flow: bill } }\n",
+}
+
+
+def test_a_flow_that_makes_groups_runs_for_the_missing_one_alone(world: New) -> None:
+    it = world(way="flow", more=GROUPED)
+    it.psa.put("hours", [{"id": n, "number": f"H-{n % 2}", "amount": Decimal(n)} for n in range(1, 5)])
+    it.run("hours")
+    it.run("bill")
+    bills = {row["tranid"]: key for key, row in it.erp.rows["bills"].items()}
+    del it.erp.rows["bills"][bills["H-0"]]
+    it.psa.put("hours", [*it.psa.rows["hours"].values(), {"id": 9, "number": "H-1", "amount": Decimal(9)}])
+    it.run("hours")
+    run = it.run("nightly")
+    assert run["breaks"]["healed"] == 1, run
+    found = {row["tranid"]: row["amount"] for row in it.erp.rows["bills"].values() if row["tranid"].startswith("H-")}
+    assert found == {"H-0": Decimal(6), "H-1": Decimal(4)}, "the other group was not asked for"

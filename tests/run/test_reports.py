@@ -7,6 +7,7 @@ import io
 import json
 import re
 import stat
+import uuid
 from collections.abc import Iterator
 from decimal import Decimal
 from html.parser import HTMLParser
@@ -15,7 +16,7 @@ from typing import Any
 
 import openpyxl
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.run.report_csv import STARTS, harmless
@@ -77,7 +78,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "rect", "line"):
+        if tag not in ("meta", "rect", "line", "br"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -299,6 +300,54 @@ def test_json_is_exact(systems: Systems) -> None:
     assert [one["kept"] for one in found["limits"]] == [False, False]
 
 
+def test_what_was_healed_is_closed_in_the_report_of_its_run(systems: Systems) -> None:
+    systems.flow(FLOW.replace("key: [number]\n", "") + "heal: { missing_right: { flow: push } }\n")
+    systems.put([invoice(1), invoice(2)], [bill(1)])
+    run = systems.run()
+    assert run["breaks"]["healed"] == 1, run
+    text = (systems.folder / run["reports"][0]["path"]).read_text("utf-8")
+    assert "1 breaks were healed" not in text and "1 break was healed" in text and "<h2>Closed</h2>" in text
+    found = json.loads((systems.folder / run["reports"][3]["path"]).read_text("utf-8"))["report"]
+    assert [(one["label"], one["state"]) for one in found["breaks"]] == [("INV-2", "closed")]
+
+
+changes = st.sampled_from(
+    [None, {"amount": 7}, {"currency": "USD"}, {"state": "paid"}, {"memo": "x", "amount": -3.5}, "gone", "twice"]
+)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(made=st.lists(changes, min_size=1, max_size=8))
+def test_every_format_tells_the_same_and_the_figures_add_up(tmp_path: Path, made: list[Any]) -> None:
+    systems = Systems(tmp_path / uuid.uuid4().hex)
+    systems.flow(FLOW)
+    right = [bill(99)]
+    for number, change in enumerate(made):
+        if change != "gone":
+            right.append(bill(number, **(change if isinstance(change, dict) else {})))
+        if change == "twice":
+            right.append(bill(number, id=f"again{number}"))
+    systems.put([invoice(99), *[invoice(number) for number in range(len(made))]], right)
+    run = systems.run()
+    files = {one["format"]: systems.folder / one["path"] for one in run["reports"]}
+    systems.close()
+    report = json.loads(files["json"].read_text("utf-8"), parse_float=Decimal)["report"]
+    assert report["remaining"] == len(report["breaks"]) == sum(one is not None for one in made)
+    for part in ("classes", "ages", "causes"):
+        assert sum(one["count"] for one in report["open"][part]) == report["remaining"]
+    for currency, stake in report["at_stake"].items():
+        assert sum(one["amounts"].get(currency, 0) for one in report["open"]["classes"]) == stake
+    for line in report["totals"]:
+        gaps = [one["sums"].get("right", 0) - one["sums"].get("left", 0) for one in line["behind"]]
+        assert sum(gaps) == line["variance"] and line["differs"] == (line["variance"] != 0)
+    rows = list(csv.DictReader(_lines(files["csv"])))
+    assert len(rows) == sum(max(len(one["fields"]), 1) for one in report["breaks"])
+    sheet = openpyxl.load_workbook(files["xlsx"])["Breaks"]
+    assert sheet.max_row - 1 == len(rows)
+    words = "".join(Page(files["html"].read_text("utf-8")).words)
+    assert all(one["id"] in words for one in report["breaks"]) and report["verdict"] in words
+
+
 # ---------------------------------------------------------------------- what is hidden
 def test_sensitive_values_are_in_no_report(systems: Systems) -> None:
     path = systems.folder / "schemas/bill.yaml"
@@ -438,3 +487,29 @@ def test_what_is_shown_hides_nothing(text: Any) -> None:
     shown = visible(text)
     assert all(one.isprintable() or one in "\n\t\u200c\u200d" for one in shown)
     assert visible(text) == text or not text.isprintable()
+
+
+def test_three_sides_and_groups_are_reported_too(tmp_path: Path) -> None:
+    systems = Systems(tmp_path)
+    flow = """
+    flow: nightly
+    kind: reconcile
+    entity: bill
+    sides:
+      books: { connection: erp, mapping: erp/bills, group: [status, due], sum: [total] }
+      psa: { connection: psa, mapping: psa/invoices, group: [status, due], sum: [total] }
+      again: { connection: psa, mapping: psa/invoices, group: [status, due], sum: [total] }
+    totals: [{ sum: total.amount }, { count: true, by: [status] }]
+    report: [html, xlsx, csv, json]
+    """
+    systems.write("flows/nightly.yaml", flow)
+    systems.put([invoice(1), invoice(2), invoice(3, due="2026-02-01")], [bill(1), bill(2, amount=7.25)])
+    files = written(systems)
+    systems.close()
+    words = "".join(Page(files["html"].read_text("utf-8")).words)
+    assert "largest less the smallest" in words and "books (erp)" in words and "missing in books (erp)" in words
+    report = json.loads(files["json"].read_text("utf-8"), parse_float=Decimal)["report"]
+    assert {one["class"] for one in report["breaks"]} == {"missing_books", "mismatch"}
+    head = next(csv.reader(_lines(files["csv"])))
+    assert "difference" not in head and {"books", "psa", "again currency"} <= set(head)
+    assert [cell.value for cell in openpyxl.load_workbook(files["xlsx"])["Totals"][1]][2:5] == ["books", "psa", "again"]

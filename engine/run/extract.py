@@ -86,6 +86,8 @@ class Extract:
     deleted: int = 0
     faulty: int = 0
     """Records of which something cannot be read."""
+    given: set[str] = field(default_factory=set)
+    """Of a read of chosen records: those that were there."""
     began: datetime = datetime.min
     ahead: float = 0.0
 
@@ -172,6 +174,8 @@ class _Extractor:
             for records, _ in reading:
                 with session.reading():
                     self.found.read += len(records)
+                    if self.only is not None:
+                        self.found.given.update(record.key for record in records)
                     yield list(self._mapped(records))
         finally:
             session.options = options
@@ -185,6 +189,8 @@ class _Extractor:
             )
             for stored in chosen:
                 self.found.read += 1
+                if self.only is not None:
+                    self.found.given.add(stored.id)
                 self.session.counts.records["read"] += 1
                 record = decode_json(stored.data)
                 standing = DELETED if stored.deleted else IN

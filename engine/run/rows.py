@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from engine.run.control import Contribution
+from engine.run.join import ASIDE
 from engine.sdk.record import JSON, canonical_json, decode_json, digest, encode_json
 
 IN, OUTSIDE, OPTIONAL, UNWANTED, DELETED = "in", "window", "optional", "where", "deleted"
@@ -42,7 +43,10 @@ class Row:
         equal = [forms, self.parts, self.standing, apart]
         told = [self.natives, self.id, self.part, self.modified, self.standing, self.values, self.amount, self.parts,
                 self.label, self.why]  # fmt: skip
-        return b"\t".join((canonical_json(self.key), digest(equal).hex().encode(), encode_json(told))) + b"\n"
+        print = digest(equal).hex().encode()
+        if self.standing != IN:
+            print = ASIDE + print[1:]
+        return b"\t".join((canonical_json(self.key), print, encode_json(told))) + b"\n"
 
     @classmethod
     def of(cls, line: bytes) -> Row:

@@ -12,7 +12,7 @@ from engine.cli.breaks import Chosen, Covers, break_of, found, known_flow, narro
 from engine.cli.heal import heal
 from engine.cli.main import Context, common, pass_context
 from engine.cli.reports import report
-from engine.run.report_words import amount, said
+from engine.run.report_words import amount, said, short
 from engine.sdk.record import Fields
 from engine.state import audit
 from engine.state import breaks as state
@@ -101,7 +101,8 @@ def money(one: Fields) -> str:
 
 
 def sides(values: Fields) -> str:
-    return ", ".join(f"{name} {said(one)}" for name, one in values.items())
+    """Each side's value in a line."""
+    return ", ".join(f"{name} {short(said(one), 120)}" for name, one in values.items())
 
 
 @reconcile.command("show")

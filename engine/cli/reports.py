@@ -91,7 +91,7 @@ def _summary(context: Context, tx: Tx, one: Reconciliation) -> None:
 
     made = gather(tx, context.workspace, one, rows=LINES)
     if context.json:
-        whole, _ = as_json(made)
+        whole, _ = as_json(made, behind=LINES)
         context.answer({"report": whole}, lambda: None)
         return
     _show(made)
@@ -157,7 +157,7 @@ def _totals(made: Any) -> None:
     click.echo(
         f"{len(off)} of {len(made.cells)} control totals differ" + (f", {LINES} shown" if len(off) > LINES else "")
     )
-    for name, part in made.parts(off[0])[:5]:
+    for name, part in made.parts(off[0], 5):
         sums = ", ".join(f"{side} {page.sum(off[0], part.sums.get(side))}" for side in made.sides)
         click.echo(printable(f"  behind the first: {name}: {sums}"))
 

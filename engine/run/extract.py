@@ -21,6 +21,7 @@ from engine.compile.schema import value_at
 from engine.run.control import Contribution, Controls, contribution
 from engine.run.identity import new_identity
 from engine.run.items import Item
+from engine.run.join import ASIDE
 from engine.run.mapping import make_items, map_items
 from engine.run.reading import Reading
 from engine.run.session import Options, Session
@@ -57,7 +58,10 @@ class Row:
         equal = [forms, self.parts, self.standing, None if plan.whole else side.name]
         told = [self.natives, self.id, self.part, self.modified, self.standing, self.values, self.amount, self.parts,
                 self.label, self.why]  # fmt: skip
-        return b"\t".join((canonical_json(self.key), digest(equal).hex().encode(), encode_json(told))) + b"\n"
+        print = digest(equal).hex().encode()
+        if self.standing != IN:
+            print = ASIDE + print[1:]
+        return b"\t".join((canonical_json(self.key), print, encode_json(told))) + b"\n"
 
     @classmethod
     def of(cls, line: bytes) -> Row:
@@ -86,6 +90,8 @@ class Extract:
     deleted: int = 0
     faulty: int = 0
     """Records of which something cannot be read."""
+    given: set[str] = field(default_factory=set)
+    """Of a read of chosen records: those that were there."""
     began: datetime = datetime.min
     ahead: float = 0.0
 
@@ -172,6 +178,8 @@ class _Extractor:
             for records, _ in reading:
                 with session.reading():
                     self.found.read += len(records)
+                    if self.only is not None:
+                        self.found.given.update(record.key for record in records)
                     yield list(self._mapped(records))
         finally:
             session.options = options
@@ -185,6 +193,8 @@ class _Extractor:
             )
             for stored in chosen:
                 self.found.read += 1
+                if self.only is not None:
+                    self.found.given.add(stored.id)
                 self.session.counts.records["read"] += 1
                 record = decode_json(stored.data)
                 standing = DELETED if stored.deleted else IN

@@ -13,22 +13,17 @@ from engine.compile.reconcile import ReconcilePlan
 from engine.run.errand import Healed
 from engine.run.errands import beside, run_errand
 from engine.run.guards import Held
-from engine.run.look import Subject, look_again
+from engine.run.healed import figures, note_over, row_of, settle_healed
 from engine.run.reconcile import Outcome, told_counts
 from engine.run.remedies import Remedies, remedies
 from engine.run.resolve import resolve_in_doubt
 from engine.run.session import Options, Session
-from engine.sdk.errors import ConnectorError, Problem, UsageError
-from engine.sdk.record import Fields
-from engine.state import audit, breaks, operations, reconciliations
-from engine.state.breaks import ENGINE, Break, Found
-from engine.state.reconciliations import Reconciliation
-from engine.state.store import Tx
+from engine.sdk.errors import Problem, UsageError
+from engine.state import breaks, operations, reconciliations
+from engine.state.breaks import Break
 
 AT_ONCE = 20_000
 """Breaks that are chosen from at a time."""
-TOLD = 1_000
-"""Breaks that a result names."""
 
 
 def settle(session: Session, plan: ReconcilePlan) -> None:
@@ -65,10 +60,10 @@ def heal_after(runner: Any, session: Session, plan: ReconcilePlan, outcome: Outc
     counts = session.counts.breaks or {}
     if count > heal.limit and "heal" not in session.options.approved:
         counts["over_limit"] = count
-        _amend(session, session.run, {"over_limit": count, "limit": heal.limit})
+        note_over(session, session.run, {"over_limit": count, "limit": heal.limit})
         return
     told = _heal(runner, session, plan, found, chosen, session.run)
-    session.counts.breaks = {**told_counts(session, plan, outcome), **_figures(told), "closed": counts.get("closed", 0)}
+    session.counts.breaks = {**told_counts(session, plan, outcome), **figures(told), "closed": counts.get("closed", 0)}
 
 
 def run_heal(runner: Any, session: Session, plan: ReconcilePlan) -> None:
@@ -97,9 +92,9 @@ def run_heal(runner: Any, session: Session, plan: ReconcilePlan) -> None:
                                                   f"a yes: crosswalk reconcile heal {plan.name} --yes")  # fmt: skip
     told = _heal(runner, session, plan, found, chosen, last.run)
     by_id = {one.id: one for one in found}
-    session.changes = [_row(by_id[one.id], one) for one in told]
+    session.changes = [row_of(by_id[one.id], one) for one in told]
     outcome = Outcome(keys=len(keys), compared=len(keys))
-    session.counts.breaks = {**told_counts(session, plan, outcome), **_figures(told)}
+    session.counts.breaks = {**told_counts(session, plan, outcome), **figures(told)}
 
 
 def _open(session: Session, plan: ReconcilePlan, run: str | None) -> list[Break]:
@@ -168,117 +163,15 @@ def _heal(
         one.why = "; ".join(dict.fromkeys(part for part in (one.why, *left) if part))
     if session.options.plan:
         for one in told.values():
-            one.outcome = "forbidden" if one.outcome == "forbidden" or not one.writes else "planned"
+            if one.outcome == "planned" and not one.writes:
+                one.outcome, one.why = "forbidden", one.why or "nothing of what differs would be sent"
     else:
-        _settle(session, plan, found, told, compared)
+        ending = {
+            id
+            for errand in chosen.errands
+            if errand.how == "end"
+            for one in errand.wanted.values()
+            for id in one.breaks
+        }
+        settle_healed(session, plan, found, told, compared, ending)
     return [told[one.id] for one in found if one.id in told]
-
-
-def _settle(
-    session: Session, plan: ReconcilePlan, found: Sequence[Break], told: dict[str, Healed], compared: str
-) -> None:
-    """Look again at what was touched; close what is gone, and note why the rest is left."""
-    touched = [one for one in found if one.id in told and told[one.id].outcome == "planned"]
-    if not touched:
-        return
-    places = {_place(one): one for one in touched}
-    try:
-        there = look_again(
-            session, plan, [Subject(one.key, one.canonical_id, one.natives) for one in touched], set(places)
-        )
-    except ConnectorError as error:
-        for one in touched:
-            mine = told[one.id]
-            mine.outcome, mine.why = (
-                "left",
-                f"it could not be looked at again: {error.problem.message} ({error.problem.code})",
-            )
-        with session.store.begin("heal") as tx:
-            _note(tx, session, touched, told)
-        return
-    still, again = {one.place: one for one in there}, _as_others(there)
-    for place, one in places.items():
-        natives = [(side, native) for side, ids in one.natives.items() for native in ids]
-        others = [each for native in natives for each in again.get(native, ()) if each.key != one.key]
-        mine, standing = told[one.id], still.get(place) or next(iter(others), None)
-        mine.outcome = "left" if standing is not None else "healed"
-        if standing is None:
-            mine.why = None
-        elif standing.name == "in_flight":
-            mine.why = standing.why
-        else:
-            mine.why = mine.why or "it still differs"
-    with session.store.begin("heal") as tx:
-        breaks.record(tx, plan.name, plan.schema.entity, compared, there, anew=False)
-        for place, one in places.items():
-            if place not in still:
-                gone = told[one.id].outcome == "healed"
-                how = f"healed by {told[one.id].how} in {session.run}" if gone else "it is another break by now"
-                breaks.close(tx, [one.id], compared, how)
-        _note(tx, session, touched, told)
-        _amended(tx, session, touched, told, compared)
-
-
-def _place(one: Break) -> breaks.Place:
-    return (breaks.key_digest(one.key), one.kind, one.side)
-
-
-def _as_others(there: Iterable[Found]) -> dict[tuple[str, str], list[Found]]:
-    """(side, native id) → what differs of it. Records that were linked meanwhile go by another key."""
-    found: dict[tuple[str, str], list[Found]] = {}
-    for one in there:
-        for side, natives in one.natives.items():
-            for native in natives:
-                found.setdefault((side, native), []).append(one)
-    return found
-
-
-def _note(tx: Tx, session: Session, touched: Sequence[Break], told: dict[str, Healed]) -> None:
-    """History of each break, and the audit trail."""
-    person = session.options.actor or ENGINE
-    rows = []
-    for one in touched:
-        mine = told[one.id]
-        healed = mine.outcome == "healed"
-        what = f"healed by {mine.how}" if healed else f"not healed by {mine.how}: {mine.why}"
-        last = breaks.history(tx, one.id)
-        if not any(each["what"] == what for each in last[-1:]):
-            rows.append((one.id, session.run, person, what, one.name))
-        audit.append(
-            tx, person, "reconcile heal", one.id, {"run": session.run, "outcome": mine.outcome, "how": mine.how}
-        )
-    breaks.note(tx, rows)
-
-
-# ---------------------------------------------------------------------- telling
-def _amended(tx: Tx, session: Session, touched: Sequence[Break], told: dict[str, Healed], compared: str) -> None:
-    kept = reconciliations.get(tx, compared)
-    if kept is None:
-        return
-    rows = [told[one.id] for one in touched]
-    records = [{"break": one.id, "label": one.label, "class": one.name, "outcome": mine.outcome, "how": mine.how, "why": mine.why}
-               for one, mine in zip(touched, rows, strict=True)]  # fmt: skip
-    _keep(tx, kept, {"run": session.run, **_figures(rows), "records": records[:TOLD]})
-
-
-def _amend(session: Session, run: str, entry: Fields) -> None:
-    with session.store.begin("heal") as tx:
-        kept = reconciliations.get(tx, run)
-        if kept is not None:
-            _keep(tx, kept, {"run": session.run, **entry})
-
-
-def _keep(tx: Tx, kept: Reconciliation, entry: Fields) -> None:
-    reconciliations.amend(tx, kept.run, {**kept.told, "healing": [*kept.told.get("healing", []), entry]})
-
-
-def _figures(told: Iterable[Healed]) -> Fields:
-    outcomes = [one.outcome for one in told]
-    return {"healed": outcomes.count("healed"), "left": outcomes.count("left"), "over_limit": 0}
-
-
-def _row(one: Break, mine: Healed) -> dict[str, Any]:
-    """One line of the answer."""
-    return {"break": one.id, "record": one.canonical_id, "label": one.label, "class": one.name, "side": one.side or None,
-            "outcome": mine.outcome, "how": mine.how, "why": mine.why,
-            "writes": [{key: value for key, value in change.items() if key != "planned"} for change in mine.writes]}  # fmt: skip

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Event
 
 from engine.compile.reconcile import ReconcilePlan
@@ -33,12 +33,20 @@ class Subject:
     natives: Fields
 
 
-def look_again(session: Session, plan: ReconcilePlan, subjects: Sequence[Subject], live: set[Place]) -> list[Found]:
+@dataclass(slots=True)
+class Look:
+    """found: what differs. unseen: keys of subjects of which a side did not give a record that it had: nothing is known."""
+
+    found: list[Found] = field(default_factory=list)
+    unseen: set[str] = field(default_factory=set)
+
+
+def look_again(session: Session, plan: ReconcilePlan, subjects: Sequence[Subject], live: set[Place]) -> Look:
     """What differs now of these records and of no others. live: breaks that are told wherever their record is.
 
     Raises ConnectorError where a side cannot be read.
     """
-    found: list[Found] = []
+    look = Look()
     low = window_start(plan, session.now)
     for start in range(0, len(subjects), LOOK):
         chunk = subjects[start : start + LOOK]
@@ -51,8 +59,17 @@ def look_again(session: Session, plan: ReconcilePlan, subjects: Sequence[Subject
                 one = extracts[side.name] = extract(inner, plan, side, low, Controls(plan), wanted[side.name])
                 stack.callback(one.lines.close)
             outcome = compare(inner, plan, extracts, Controls(plan), live)
-        found += [one for one in outcome.found if _theirs(plan, one, chunk)]
-    return found
+        known = [one for one in chunk if _all_given(one, extracts)]
+        look.unseen |= {one.key for one in chunk} - {one.key for one in known}
+        look.found += [one for one in outcome.found if _theirs(plan, one, known)]
+    return look
+
+
+def _all_given(subject: Subject, extracts: Mapping[str, Extract]) -> bool:
+    """Whether every record of it that a side had was there."""
+    return all(
+        extracts[side].given.issuperset(natives) for side, natives in subject.natives.items() if side in extracts
+    )
 
 
 def _theirs(plan: ReconcilePlan, one: Found, subjects: Sequence[Subject]) -> bool:
@@ -99,10 +116,11 @@ def look_at_moving(session: Session, plan: ReconcilePlan, outcome: Outcome, live
     if not moving or any(side.group for side in plan.sides):
         return
     try:
-        now = look_again(session, plan, [Subject(one.key, one.canonical_id, one.natives) for one in moving], live)
+        look = look_again(session, plan, [Subject(one.key, one.canonical_id, one.natives) for one in moving], live)
     except ConnectorError:
         return
-    keys, still = {one.key for one in moving}, {one.key for one in now}
+    now = look.found
+    keys, still = {one.key for one in moving} - look.unseen, {one.key for one in now}
     for one in outcome.found:
         if one.key in keys:
             outcome.uncount(one)

@@ -80,6 +80,8 @@ class _Chooser:
             return f"`heal` reports a {one.name} and does no more"
         if any(side.group for side in self.plan.sides):
             return "groups are compared, and no records"
+        if any(side.intake is not None and side.intake.source.mapping.each is not None for side in self.plan.sides):
+            return "a mapping makes several records of one (`each`), and one of them alone cannot be read again"
         if one.kind == "missing":
             return self._missing(one, mending)
         return self._differs(one, mending)

@@ -14,7 +14,7 @@ import jinja2
 from engine.compile.casts import EXACT
 from engine.run import report_charts, report_words
 from engine.run.disclosure import MASK
-from engine.run.report_words import amount, number, said, visible
+from engine.run.report_words import amount, number, said, short, visible
 from engine.run.reports import Report, moment, variance
 from engine.state.breaks import Break
 from engine.state.reconciliations import Cell, Part
@@ -33,7 +33,8 @@ def _environment() -> jinja2.Environment:
         loader=jinja2.FunctionLoader(lambda name: _source(name)), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"visible": lambda text: visible(str(text)), "said": said, "number": number, "moment": moment,
+    environment.filters |= {"visible": lambda text: short(visible(str(text))), "said": lambda value: short(said(value)),
+                            "number": number, "moment": moment,
                             "days": report_words.days}  # fmt: skip
     return environment
 
@@ -115,7 +116,7 @@ class Page:
     def behind(self, cell: Cell) -> list[tuple[str, list[tuple[list[str], str]], str]]:
         """(name, for each side its native ids and what it adds, the difference) of the first records that make a line differ."""
         found = []
-        for name, part in self.report.parts(cell)[:BEHIND]:
+        for name, part in self.report.parts(cell, BEHIND):
             sides = [(list(part.natives.get(side, ())), self.sum(cell, part.sums.get(side))) for side in self.sides]
             found.append((visible(name), sides, self._gap(cell, part)))
         return found

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import BinaryIO
 
 from engine.run.disclosure import MASK
-from engine.run.reports import Report, Tally, variance
+from engine.run.reports import PARTS, Report, Tally, variance
 from engine.sdk.record import JSON, Fields, encode_json
 from engine.state.breaks import Break
 
@@ -21,17 +21,17 @@ def write_json(report: Report, out: BinaryIO) -> None:
     out.write(b"]}}\n")
 
 
-def as_json(report: Report) -> tuple[Fields, Iterator[Fields]]:
-    """(everything but the breaks, the breaks one by one): exact data."""
+def as_json(report: Report, behind: int = PARTS) -> tuple[Fields, Iterator[Fields]]:
+    """(everything but the breaks, the breaks one by one): exact data. behind: records told of a total that differs."""
     totals: list[JSON] = []
     for cell in report.cells:
         gap, share = variance(report, cell)
-        behind: list[JSON] = [
+        parts: list[JSON] = [
             {"label": name, "key": report.cover.key_of(part.key), "sums": part.sums, "natives": part.natives}
-            for name, part in (report.parts(cell) if cell.differs else [])
+            for name, part in (report.parts(cell, behind) if cell.differs and behind else [])
         ]
         totals.append({"name": cell.name, "by": cell.by, "sums": cell.sums, "records": cell.records, "differs": cell.differs,
-                       "variance": gap, "percent": share, "parts": cell.parts, "behind": behind})  # fmt: skip
+                       "variance": gap, "percent": share, "parts": cell.parts, "behind": parts})  # fmt: skip
     told = {name: value for name, value in report.told.items() if name not in ("amounts", "causes")}
     whole: Fields = {
         "flow": report.flow, "entity": report.entity, "run": report.run, "at": report.at, "made": report.made,

@@ -78,6 +78,11 @@ def said(value: JSON) -> str:
     return visible(encode_json(value).decode())
 
 
+def short(text: str, most: int = 400) -> str:
+    """The beginning of a long text, and how long it is."""
+    return text if len(text) <= most else f"{text[:most].rstrip()}… ({len(text):,} characters)"
+
+
 def key_said(key: JSON) -> str:
     """What joins the sides, in words."""
     values = key if isinstance(key, list) else [key]

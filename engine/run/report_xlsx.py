@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from engine.run.disclosure import MASK
 from engine.run.report_csv import columns, rows
 from engine.run.report_words import amounts, is_number, number, said, visible
-from engine.run.reports import Report, moment, variance
+from engine.run.reports import PARTS, Report, moment, variance
 from engine.state.breaks import Break
 
 ROWS = 1_000_000
@@ -185,7 +185,7 @@ def _behind(book: Book, report: Report) -> None:
         if not cell.differs:
             continue
         by = ", ".join(f"{name} {said(value)}" for name, value in cell.by.items())
-        for name, part in report.parts(cell):
+        for name, part in report.parts(cell, PARTS):
             natives = [", ".join(part.natives.get(side, ())) for side in sides]
             sheet.add([cell.name, by, name, *natives,
                        *[_number(part.sums.get(side)) for side in sides]])  # fmt: skip

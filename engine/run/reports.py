@@ -103,7 +103,7 @@ class Report:
     sections: dict[str, Section] = field(default_factory=dict)
     breaks: Callable[[], Iterator[Break]] = field(default=lambda: iter(()))
     """All of them, as they may be shown, the oldest first."""
-    parts: Callable[[Cell], list[tuple[str, Part]]] = field(default=lambda cell: [])
+    parts: Callable[[Cell, int], list[tuple[str, Part]]] = field(default=lambda cell, limit: [])
     """Records behind a line: what people know each by, and what it adds."""
 
     @property
@@ -175,7 +175,9 @@ def gather(tx: Tx, workspace: Workspace, one: Reconciliation, figures: Fields | 
     )  # fmt: skip
     wanted = Wanted(one.flow, EVERY, span=(one.at, after))
     report.breaks = lambda: map(cover.over, breaks.each(tx, wanted))
-    report.parts = lambda cell: _named(tx, report, reconciliations.parts(tx, one.run, cell.total, cell.cell, PARTS))
+    report.parts = lambda cell, limit: _named(
+        tx, report, reconciliations.parts(tx, one.run, cell.total, cell.cell, limit)
+    )
     _pick(report, rows)
     return report
 

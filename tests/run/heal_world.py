@@ -40,9 +40,11 @@ def exact(row: dict[str, Any]) -> dict[str, Any]:
 class World(Stage):
     """The systems, both of one class. way: `flow` where one goes from the PSA to the ERP; `sides` where none is left."""
 
-    def __init__(self, folder: Path, store: Store, kind: str = "C", way: str = "flow", count: int = 4) -> None:
+    def __init__(
+        self, folder: Path, store: Store, kind: str = "C", way: str = "flow", count: int = 4, *, partial: bool = True
+    ) -> None:
         super().__init__(Workspace.open(folder), TestFile.model_construct(test="heal", keys={}))
-        self.store, self.kind = store, kind
+        self.store, self.kind, self.partial = store, kind, partial
         config = ConnectionConfig.model_validate(
             {"connector": "memory", "retries": 0, "backoff": "1ms..1ms", "timeout": "1s"}
         )
@@ -64,6 +66,7 @@ class World(Stage):
             late=0,
             index=0,
             marker="ref" if self.kind != "D" else None,
+            partial=self.partial,
         )  # type: ignore[arg-type]
 
     def connector(self, name: str, *_: Any, **__: Any) -> Any:

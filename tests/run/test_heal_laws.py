@@ -48,15 +48,29 @@ def shown(world: World) -> dict[tuple[str, int, str], Any]:
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(edits=EDITS, way=st.sampled_from(["flow", "sides"]), kind=st.sampled_from(["A", "C"]), runs=st.booleans())
+@given(
+    edits=EDITS,
+    way=st.sampled_from(["flow", "sides"]),
+    kind=st.sampled_from(["A", "C"]),
+    runs=st.booleans(),
+    partial=st.booleans(),
+)
 @example(
-    edits=[("psa", 1, "note", "by hand"), ("erp", 1, "total", Decimal(1))], way="flow", kind="C", runs=True
+    edits=[("psa", 1, "note", "by hand"), ("erp", 1, "total", Decimal(1))],
+    way="flow",
+    kind="C",
+    runs=True,
+    partial=False,
 )  # ours and nobody's
 @example(
-    edits=[("erp", 2, "status", "paid"), ("erp", 2, "total", Decimal(1))], way="sides", kind="A", runs=False
+    edits=[("erp", 2, "status", "paid"), ("erp", 2, "total", Decimal(1))],
+    way="sides",
+    kind="A",
+    runs=False,
+    partial=False,
 )  # both ways
 def test_each_field_ends_as_its_owner_has_it_and_no_other_moves(
-    edits: list[Edit], way: str, kind: str, runs: bool
+    edits: list[Edit], way: str, kind: str, runs: bool, partial: bool
 ) -> None:
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -64,7 +78,7 @@ def test_each_field_ends_as_its_owner_has_it_and_no_other_moves(
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_text(textwrap.dedent(text).lstrip("\n"), "utf-8")
         store = Store.open(f"sqlite:///{folder}/state.db", folder)
-        world = World(folder, store, kind, way, count=3)
+        world = World(folder, store, kind, way, count=3, partial=partial)
         for system, number, field, value in edits:
             row = world.invoice(number) if system == "psa" else world.bill(number)
             row[NAMES[field][system == "erp"]] = value

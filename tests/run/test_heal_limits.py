@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -241,3 +242,42 @@ def test_a_flow_that_makes_groups_runs_for_the_missing_one_alone(world: New) -> 
     assert run["breaks"]["healed"] == 1, run
     found = {row["tranid"]: row["amount"] for row in it.erp.rows["bills"].values() if row["tranid"].startswith("H-")}
     assert found == {"H-0": Decimal(6), "H-1": Decimal(4)}, "the other group was not asked for"
+
+
+def test_what_cannot_be_read_again_is_not_taken_for_healed(world: New, monkeypatch: pytest.MonkeyPatch) -> None:
+    it = world()
+    it.invoice(1)["total"] = Decimal(7)
+    read, lost = it.erp.read, [False]
+
+    def reads(request: Any) -> Any:
+        yield from () if lost[0] and request.keys is not None else read(request)
+
+    def writes(name: str, operations: Any) -> Any:
+        lost[0] = True
+        return write(name, operations)
+
+    write = it.erp.write
+    monkeypatch.setattr(it.erp, "read", reads)
+    monkeypatch.setattr(it.erp, "write", writes)
+    run = it.run("nightly")
+    assert (run["breaks"]["healed"], run["breaks"]["left"]) == (0, 1) and it.bill(1)["amount"] == Decimal(7)
+    (one,) = it.breaks()
+    assert one.kind == "differs"
+    assert it.run("nightly")["breaks"]["closed"] == 1 and it.breaks() == []
+
+
+def test_elements_of_one_record_are_told_and_not_healed(world: New) -> None:
+    mapping = (
+        "mapping: psa/invoices\nobject: invoices\nentity: bill\neach: lines\nkey: [root().number, line]\n"
+        "fields: { number: root().number, note: text }\n"
+    )
+    flow = FILES["flows/push.yaml"].replace("psa/invoices", "psa/whole")
+    whole = FILES["mappings/psa/invoices.yaml"].replace("psa/invoices", "psa/whole")
+    it = world(
+        "key: [number]\n" + OWNER,
+        more={"mappings/psa/invoices.yaml": mapping, "mappings/psa/whole.yaml": whole, "flows/push.yaml": flow},
+    )
+    it.bill(1)["memo"] = "x"
+    it.run("nightly")
+    assert {outcome for outcome, _ in outcomes(it).values()} == {"forbidden"}
+    assert all("each" in str(why) for _, why in outcomes(it).values())

@@ -10,7 +10,6 @@ import stat
 import uuid
 from collections.abc import Iterator
 from decimal import Decimal
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -22,73 +21,17 @@ from hypothesis import strategies as st
 from engine.run.report_csv import STARTS, harmless
 from engine.run.report_words import amount, visible
 from engine.run.report_xlsx import fits
-from engine.sdk.record import decode_json
 from engine.state import breaks
 from tests.cli.test_commands import call, told
 from tests.run.reconcile_world import Systems, bill, invoice
-
-FORMATS = ("html", "xlsx", "csv", "json")
-EVIL = "<script>alert(1)</script>"
-TURNED = "evil\u202egnp.exe\x1b[31m"
-FORMULA = "=cmd|' /C calc'!A0"
-FLOW = """
-owner: finance
-key: [number]
-totals: [{ sum: total.amount, by: [status] }, { count: true }]
-expect: { breaks_below: 2, amount_below: 1000 EUR, fresh_within: 1h }
-report: [html, xlsx, csv, json]
-"""
+from tests.run.report_world import EVIL, FLOW, FORMATS, FORMULA, Page, reporting, written
 
 
 @pytest.fixture
 def systems(tmp_path: Path, address: str) -> Iterator[Systems]:
-    it = Systems(tmp_path, address)
-    it.flow(FLOW)
-    it.put(
-        [
-            invoice(1),
-            invoice(2, total=1204.5),
-            invoice(3, client_name=EVIL),
-            invoice(4, note=FORMULA),
-            invoice(5, note=TURNED),
-        ],
-        [bill(2), bill(3), bill(4), bill(5), bill(6, tranid=FORMULA, amount=-1)],
-    )
+    it = reporting(tmp_path, address)
     yield it
     it.close()
-
-
-def written(systems: Systems) -> dict[str, Path]:
-    """Format → file of the latest run."""
-    run = systems.run()
-    assert run["state"] == "partial", run["error"]
-    return {one["format"]: systems.folder / one["path"] for one in run["reports"]}
-
-
-class Page(HTMLParser):
-    """Tags with their attributes, and text, as a browser takes them."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.open: list[str] = []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "rect", "line", "br"):
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
 
 
 # ---------------------------------------------------------------------- files
@@ -348,130 +291,6 @@ def test_every_format_tells_the_same_and_the_figures_add_up(tmp_path: Path, made
     assert all(one["id"] in words for one in report["breaks"]) and report["verdict"] in words
 
 
-# ---------------------------------------------------------------------- what is hidden
-def test_sensitive_values_are_in_no_report(systems: Systems) -> None:
-    path = systems.folder / "schemas/bill.yaml"
-    text = path.read_text().replace("total: { $ref: money,", "total: { $ref: money, x-sensitive: financial,")
-    path.write_text(text.replace("number: { type: string,", "number: { type: string, x-sensitive: personal,"))
-    systems.flow(FLOW)
-    files = written(systems)
-    for name in ("html", "csv", "json"):
-        shown = files[name].read_text("utf-8")
-        assert "••••" in shown
-        for secret in ("INV-2", "1204.5", "1,204.5", "1104", "1,104"):
-            assert secret not in shown, name
-    book = openpyxl.load_workbook(files["xlsx"])
-    cells = {str(cell) for sheet in book for row in sheet.iter_rows(values_only=True) for cell in row}
-    assert not [
-        one for one in cells if "INV-" in one or "1204.5" in one or "1,204.5" in one or one in ("1104", "-1104")
-    ]
-    code, out, _ = call(systems.folder, "reconcile", "report", "nightly")
-    assert code == 0 and "INV-" not in out and "1,104" not in out
-
-
-def hidden(systems: Systems, old: str, new: str, more: str) -> tuple[str, list[dict[str, Any]]]:
-    """(the page, breaks of the JSON report) with something sensitive in the schema."""
-    path = systems.folder / "schemas/bill.yaml"
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new))
-    systems.flow(more)
-    files = written(systems)
-    return files["html"].read_text("utf-8"), json.loads(files["json"].read_text("utf-8"))["report"]["breaks"]
-
-
-def test_a_sensitive_field_deep_in_a_record_is_masked_and_its_neighbour_is_not(systems: Systems) -> None:
-    systems.put(
-        [invoice(1, client_vat="GB-SECRET", client_name="Seen")], [bill(1, customer={"name": "Other", "vat": "GB2"})]
-    )
-    page, (one,) = hidden(systems, "vat: { type: string }", "vat: { type: string, x-sensitive: tax }", FLOW)
-    values = {each["path"]: each["values"]["left"] for each in one["fields"]}
-    assert values == {"client.name": "Seen", "client.vat": "••••"} and "GB-SECRET" not in page and "Seen" in page
-    assert one["amount"] is None and one["label"] == "INV-1", (
-        "money stays, but nothing is at stake between equal amounts"
-    )
-
-
-def test_elements_are_masked_with_their_keys_and_reasons(systems: Systems) -> None:
-    systems.put([invoice(1, lines=[{"line": 77, "amount": "x-secret", "text": "a"}])], [bill(1)])
-    old = "  lines:\n    type: array\n"
-    page, (one,) = hidden(
-        systems, old, f"{old}    x-sensitive: compensation\n", FLOW + "compare: { lines: { key: line } }\n"
-    )
-    assert {each["path"] for each in one["fields"]} == {"lines"} and "x-secret" not in page and "77" not in page
-    assert "x-secret" not in json.dumps(one)
-    _, shown = told(systems.folder, "reconcile", "show", one["id"])
-    assert "x-secret" not in json.dumps(shown)
-
-
-def test_where_the_flow_has_gone_everything_that_could_be_sensitive_is_hidden(systems: Systems) -> None:
-    written(systems)
-    path = systems.folder / "schemas/bill.yaml"
-    path.write_text(path.read_text().replace("note: { type: string }", "note: { type: string, x-sensitive: personal }"))
-    (systems.folder / "flows/nightly.yaml").unlink()
-    code, out, err = call(systems.folder, "reconcile", "report", "nightly", "--format", "csv", "--output", "-")
-    assert code == 0, err
-    assert "1204.5" not in out and "1104" not in out and "••••" in out
-
-
-# ---------------------------------------------------------------------- limits and alerts
-def alerts(systems: Systems) -> dict[str, str]:
-    with systems.store.read() as tx:
-        from engine.state import alerts
-
-        return {one.expectation: one.reached for one in alerts.listed(tx, "nightly")}
-
-
-def test_limits_that_are_missed_open_alerts_and_close_them_when_kept(systems: Systems) -> None:
-    run = told(systems.folder, "run", "nightly")[1]
-    assert {one["expectation"] for one in run["alerts"]} == {"breaks_below", "amount_below"} == set(alerts(systems))
-    assert alerts(systems)["breaks_below"] == "6 breaks"
-    _, looked = told(systems.folder, "doctor")
-    assert "breaks_below" in json.dumps(looked)
-    systems.put([invoice(1)], [bill(1)])
-    assert told(systems.folder, "run", "nightly")[1]["alerts"] == [] and alerts(systems) == {}
-
-
-def test_alerts_are_told_as_events(systems: Systems) -> None:
-    path = systems.folder / "crosswalk.yaml"
-    path.write_text(path.read_text() + "events: [{ to: erp, types: [alert.*] }]\n")
-    systems.flow(FLOW)
-    systems.run()
-    systems.put([invoice(1)], [bill(1)])
-    systems.run()
-    with systems.store.read() as tx:
-        rows = tx.rows("SELECT type, data FROM events ORDER BY seq")
-    told = [(type, decode_json(bytes(data))) for type, data in rows]
-    assert sorted((type, data["expectation"]) for type, data in told) == [
-        ("alert.closed.v1", "amount_below"), ("alert.closed.v1", "breaks_below"),
-        ("alert.opened.v1", "amount_below"), ("alert.opened.v1", "breaks_below"),
-    ]  # fmt: skip
-    assert told[0][1]["flow"] == "nightly" and told[0][1]["reached"] == "6 breaks"
-
-
-def test_a_reconciliation_that_nobody_runs_is_not_fresh(systems: Systems) -> None:
-    systems.put([invoice(1)], [bill(1)])
-    systems.run()
-    assert alerts(systems) == {}
-    with systems.store.begin() as tx:
-        tx.run(
-            "UPDATE runs SET finished_at = '2026-01-01T00:00:00.000000Z', started_at = '2026-01-01T00:00:00.000000Z'"
-        )
-    told(systems.folder, "doctor")
-    assert set(alerts(systems)) == {"fresh_within"}
-    systems.run()
-    assert alerts(systems) == {}
-
-
-def test_accepted_breaks_count_for_no_limit(systems: Systems) -> None:
-    systems.run()
-    with systems.store.begin() as tx:
-        for one in breaks.listed(tx, "nightly"):
-            breaks.accept(tx, one.id, "ada", "known", None)
-    systems.run()
-    assert alerts(systems) == {}
-
-
 # ---------------------------------------------------------------------- words
 @pytest.mark.parametrize(
     ("value", "currency", "said"),
@@ -487,3 +306,42 @@ def test_what_is_shown_hides_nothing(text: Any) -> None:
     shown = visible(text)
     assert all(one.isprintable() or one in "\n\t\u200c\u200d" for one in shown)
     assert visible(text) == text or not text.isprintable()
+
+
+def test_three_sides_and_groups_are_reported_too(tmp_path: Path) -> None:
+    systems = Systems(tmp_path)
+    flow = """
+    flow: nightly
+    kind: reconcile
+    entity: bill
+    sides:
+      books: { connection: erp, mapping: erp/bills, group: [status, due], sum: [total] }
+      psa: { connection: psa, mapping: psa/invoices, group: [status, due], sum: [total] }
+      again: { connection: psa, mapping: psa/invoices, group: [status, due], sum: [total] }
+    totals: [{ sum: total.amount }, { count: true, by: [status] }]
+    report: [html, xlsx, csv, json]
+    """
+    systems.write("flows/nightly.yaml", flow)
+    systems.put([invoice(1), invoice(2), invoice(3, due="2026-02-01")], [bill(1), bill(2, amount=7.25)])
+    files = written(systems)
+    systems.close()
+    words = "".join(Page(files["html"].read_text("utf-8")).words)
+    assert "largest less the smallest" in words and "books (erp)" in words and "missing in books (erp)" in words
+    report = json.loads(files["json"].read_text("utf-8"), parse_float=Decimal)["report"]
+    assert {one["class"] for one in report["breaks"]} == {"missing_books", "mismatch"}
+    head = next(csv.reader(_lines(files["csv"])))
+    assert "difference" not in head and {"books", "psa", "again currency"} <= set(head)
+    assert [cell.value for cell in openpyxl.load_workbook(files["xlsx"])["Totals"][1]][2:5] == ["books", "psa", "again"]
+
+
+def test_a_text_without_end_does_not_fill_the_page(systems: Systems) -> None:
+    systems.put([invoice(1, note="long " * 20_000)], [bill(1)])
+    files = written(systems)
+    page = files["html"].read_text("utf-8")
+    assert "… (100,000 characters)" in page and len(page) < 60_000
+    assert len(files["csv"].read_text("utf-8")) > 100_000
+    sheet = openpyxl.load_workbook(files["xlsx"])["Breaks"]
+    cells = [str(cell) for row in sheet.iter_rows(values_only=True) for cell in row]
+    assert any(cell.startswith("long long") and cell.endswith("…") and len(cell) <= 32_767 for cell in cells)
+    code, out, _ = call(systems.folder, "reconcile", "breaks")
+    assert code == 0 and len(out) < 1000

@@ -21,6 +21,7 @@ from engine.compile.schema import value_at
 from engine.run.control import Contribution, Controls, contribution
 from engine.run.identity import new_identity
 from engine.run.items import Item
+from engine.run.join import ASIDE
 from engine.run.mapping import make_items, map_items
 from engine.run.reading import Reading
 from engine.run.session import Options, Session
@@ -57,7 +58,10 @@ class Row:
         equal = [forms, self.parts, self.standing, None if plan.whole else side.name]
         told = [self.natives, self.id, self.part, self.modified, self.standing, self.values, self.amount, self.parts,
                 self.label, self.why]  # fmt: skip
-        return b"\t".join((canonical_json(self.key), digest(equal).hex().encode(), encode_json(told))) + b"\n"
+        print = digest(equal).hex().encode()
+        if self.standing != IN:
+            print = ASIDE + print[1:]
+        return b"\t".join((canonical_json(self.key), print, encode_json(told))) + b"\n"
 
     @classmethod
     def of(cls, line: bytes) -> Row:

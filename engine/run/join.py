@@ -13,6 +13,8 @@ from operator import eq
 
 PRINT = -33
 """A tab and the digest of 32 letters: what follows the key."""
+ASIDE = b"-"
+"""Begins the digest of a row that is there only to explain: two of them that are equal compare nothing."""
 
 SMALL = 64
 """Rows that are taken apart together."""
@@ -24,7 +26,8 @@ Taken = tuple[list[bytes], list[bytes]]
 
 
 class Join:
-    """Iterates over the keys on which sides do not agree. keys: all that were met; equal: those on which all sides agree.
+    """Iterates over the keys on which sides do not agree. keys: all that were met; equal: those on which all sides agree;
+    aside: keys whose rows are all there only to explain, and alike.
 
     sides: for each side its lines `key TAB digest TAB rest`, in the order of their bytes, in lists of any length. A key holds
     no byte below a blank, a digest is 32 letters. Memory: a list of each side, and all rows of one key.
@@ -32,7 +35,7 @@ class Join:
 
     def __init__(self, sides: Sequence[Iterable[list[bytes]]]) -> None:
         self.sides = [_Side(iter(side)) for side in sides]
-        self.keys = self.equal = 0
+        self.keys = self.equal = self.aside = 0
 
     def __iter__(self) -> Iterator[Met]:
         sides = self.sides
@@ -56,8 +59,7 @@ class Join:
         if all(prints == first for prints, _ in taken):
             keys = [one[:PRINT] for one in first]
             if not _double(keys):
-                self.keys += len(keys)
-                self.equal += len(keys)
+                self._alike(first)
                 return
         if len(first) <= SMALL:
             yield from self._apart(taken)
@@ -78,17 +80,20 @@ class Join:
         sets = [set(prints) for prints, _ in taken]
         everywhere = sets[0].intersection(*sets[1:])
         unlike = {one[:PRINT] for prints in sets for one in prints - everywhere}
-        alike = len(everywhere)
         for prints, _ in taken:
             keys = [one[:PRINT] for one in prints]
             if _double(keys):
                 unlike.update(one for one, next in pairwise(keys) if one == next)
-        if unlike:
-            alike = len({one[:PRINT] for one in everywhere} - unlike)
-        self.keys += alike + len(unlike)
-        self.equal += alike
+        self._alike([one for one in everywhere if one[:PRINT] not in unlike])
+        self.keys += len(unlike)
         for key in sorted(unlike):
             yield key, [_of_key(prints, lines, key) for prints, lines in taken]
+
+    def _alike(self, prints: list[bytes]) -> None:
+        aside = sum(one[PRINT + 1] == ASIDE[0] for one in prints)
+        self.keys += len(prints)
+        self.aside += aside
+        self.equal += len(prints) - aside
 
 
 def _double(keys: list[bytes]) -> bool:

@@ -141,6 +141,7 @@ def compare(
         if session.cancelled.is_set():
             break
     outcome.keys, outcome.equal = join.keys, outcome.equal + join.equal
+    outcome.outside += join.aside
     outcome.compared = outcome.keys - outcome.outside
     return outcome
 

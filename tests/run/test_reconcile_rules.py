@@ -152,12 +152,12 @@ def test_a_window_takes_a_pair_where_either_side_is_in_it(systems: Systems) -> N
     moment = datetime.fromisoformat(now)
     systems.put(
         [invoice(1, due="2025-11-01"), invoice(2, due="2026-02-20"), invoice(3, due="2025-10-01"), invoice(4, due=None),
-         invoice(5, due="2026-01-30"), invoice(6, due="2026-01-29")],
-        [bill(1, duedate="2026-02-25"), bill(2, duedate="2026-02-20"), bill(4, duedate=None)],
+         invoice(5, due="2026-01-30"), invoice(6, due="2026-01-29"), invoice(7, due="2025-01-01")],
+        [bill(1, duedate="2026-02-25"), bill(2, duedate="2026-02-20"), bill(4, duedate=None), bill(7, duedate="2025-01-01")],
     )  # fmt: skip
     run = systems.run(now=moment)
     assert systems.classes() == {"INV-1": "mismatch", "INV-5": "missing_right"}
-    assert run["breaks"]["compared"] == 4
+    assert (run["breaks"]["compared"], run["breaks"]["equal"]) == (4, 2)
 
 
 def test_a_break_that_left_its_window_stays_until_it_is_gone(systems: Systems) -> None:

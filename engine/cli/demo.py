@@ -36,7 +36,8 @@ def demo(context: Context, folder: Path) -> int:
     shutil.copytree(example_folder(), folder, ignore=leave, dirs_exist_ok=True)
     context.folder = folder
     story = Story(context)
-    chapters = (story.night, story.deal, story.work, story.closed_project, story.invoice, story.cash, story.figures)
+    chapters = (story.night, story.deal, story.work, story.closed_project, story.invoice, story.cash, story.figures,
+                story.compare)  # fmt: skip
     for chapter in chapters:
         chapter()
         if not all(story.good.values()):
@@ -61,4 +62,5 @@ Try next, in {folder.name}/:
        somebody changes a telephone: what would be written where, old → new
   3. edit mappings/netsuite/customer.yaml, then crosswalk plan clients --full
        every client that your change would touch, before anything is written
-Look around: crosswalk trace crm:{story.deal_id} · crosswalk explain crm:001000000000003AAA.phone · crosswalk validate""")
+Look around: crosswalk trace crm:{story.deal_id} · crosswalk explain crm:001000000000003AAA.phone
+  crosswalk reconcile report invoice-totals-nightly""")

@@ -30,9 +30,13 @@ CHAPTERS = {
 }  # fmt: skip
 FLOWS = tuple(flow for flows in CHAPTERS.values() for flow in flows)
 BILLING = ("billing-time", "billing-to-invoices", "invoices-to-psa", "invoice-status-to-crm")
+NIGHTLY = ("clients-nightly", "projects-nightly", "time-nightly", "expenses-nightly", "billing-nightly", "invoices-nightly",
+           "invoice-totals-nightly", "receivables-nightly", "people-nightly")  # fmt: skip
 COUNTS = ("read", "created", "updated", "quarantined", "waiting")
 DEAL, CLIENT, CLOSED = "006000000000002AAA", "001000000000009AAA", "3"
 """The deal that closes, who it is with, and the project that is closed."""
+BILLED, SHOWN = "INV-0010", "INV-0003"
+"""The invoice that is changed in the ERP, and the one that is changed in the CRM."""
 
 
 class Story:
@@ -198,6 +202,44 @@ class Story:
             unit = " hours" if one.plan.name == "time-not-invoiced" else ""
             mark = "  ! over its limit" if one.over else ""
             self.say(f"   {one.plan.indicator.title}: {shown(one.value, one.unit)}{unit}{mark}")
+
+    def compare(self) -> None:
+        """The systems are compared with one another; somebody changes two of them by hand, and they are compared again."""
+        from engine.state import breaks
+
+        self.say(
+            "\n9. At night the systems are compared with one another, by what they hold. `crosswalk run clients-nightly …`:"
+        )
+        self.told["compared"] = self.run(*NIGHTLY)
+        met, same, known, left = (
+            sum(one["breaks"][name] for one in self.told["compared"])
+            for name in ("compared", "equal", "in_flight", "remaining")
+        )
+        self.say(
+            f"   {met:,} records of {len(NIGHTLY)} reconciliations, {same:,} of them equal; {known} differ and are explained by what waits,\n"
+            f"   {left} are for people: the systems had them before."
+        )
+        billed = next(one for one in self.box.all("netsuite", "invoice") if one["tranId"] == BILLED)
+        self.box.set("netsuite", "invoice", billed["id"], {"total": billed["total"] + 100})
+        shown = next(one for one in self.box.all("salesforce", "Invoice__c") if one["Number__c"] == SHOWN)
+        self.box.set("salesforce", "Invoice__c", shown["Id"], {"Status__c": "Paid"})
+        self.say(
+            f"   Then somebody adds 100 euros to {BILLED} in the ERP, and a seller marks {SHOWN} as paid in the CRM. Compared again:"
+        )
+        self.told["changed"] = self.run("invoice-totals-nightly", "receivables-nightly")
+        with self.runner.store.read() as tx:
+            found = breaks.listed(tx, "invoice-totals-nightly", states=("open",))
+        mine = [one for one in found if one.label == BILLED]
+        again = next(one for one in self.box.all("salesforce", "Invoice__c") if one["Number__c"] == SHOWN)
+        self.good["a changed total is found"] = [(Decimal(one.amount or 0), one.currency) for one in mine] == [
+            (Decimal(100), "EUR")
+        ]
+        self.good["a wrong status is mended"] = again["Status__c"] == shown["Status__c"]
+        for one in mine:
+            self.say(
+                f"   {BILLED} differs by {one.amount} {one.currency}: no flow mends that by itself  (crosswalk reconcile show {one.id})"
+            )
+        self.say(f"   {SHOWN} is {again['Status__c'].lower()} in the CRM again, as the ERP says.")
 
     # ------------------------------------------------------------------ looking
     def job(self) -> str | None:

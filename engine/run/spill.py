@@ -12,9 +12,10 @@ from contextlib import ExitStack, contextmanager
 from errno import EDQUOT, ENOSPC
 from itertools import chain
 from pathlib import Path
-from tempfile import TemporaryDirectory, gettempdir
+from tempfile import gettempdir
 from typing import IO
 
+from engine.run.scratch import Scratch
 from engine.sdk.errors import CrosswalkError, Problem
 
 MEMORY = 24 * 2**20
@@ -39,7 +40,7 @@ class Spill:
         self.memory, self.count = memory, 0
         self._held: list[bytes] = []
         self._size = 0
-        self._folder: TemporaryDirectory[str] | None = None
+        self._folder: Scratch | None = None
         self._files: list[Path] = []
         self._named = 0
 
@@ -59,7 +60,7 @@ class Spill:
     def _write(self, pieces: Iterable[list[bytes]]) -> None:
         with _room():
             if self._folder is None:
-                self._folder = TemporaryDirectory(prefix="crosswalk-")
+                self._folder = Scratch()
             self._named += 1
             path = Path(self._folder.name) / str(self._named)
             with path.open("wb", buffering=0) as stream:

@@ -37,6 +37,7 @@ bench: $(BIN)/crosswalk
 	$(BIN)/python tests/bench/writes.py
 	$(BIN)/python tests/bench/journal.py
 	$(BIN)/python tests/bench/serve.py
+	$(BIN)/python tests/bench/reconcile.py
 
 clean:
 	rm -rf $(VENV) crosswalk-demo dist build

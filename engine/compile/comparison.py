@@ -7,10 +7,11 @@ a side that says nothing about a field, and one whose value cannot be read.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
+from functools import lru_cache
 from itertools import zip_longest
 from typing import NamedTuple
 
@@ -86,11 +87,21 @@ class Leaf:
             return None
         if value is None:
             return None
-        return _FORMS.get(self.kind, _as_is)(self, value)
+        special = _FORMS.get(self.kind)
+        return value if special is None else special(self, value)
 
+    def picker(self) -> Callable[[Fields], JSON]:
+        """`pick` for the records of a run."""
+        path = self.path
+        if "." in path:
+            return self.pick
+        return lambda record: record.get(path, SILENT)
 
-def _as_is(leaf: Leaf, value: JSON) -> JSON:
-    return value
+    def former(self) -> Callable[[JSON], JSON] | None:
+        """`form` for the values of a run; None where every value is its own form."""
+        plain_text = self.kind == "text" and self.rule.text in (None, "exact")
+        as_it_is = self.rule.empty == "apart" and (plain_text or self.kind not in _FORMS)
+        return None if as_it_is else self.form
 
 
 def _text(leaf: Leaf, value: JSON) -> JSON:
@@ -117,11 +128,17 @@ def _money(leaf: Leaf, value: JSON) -> JSON:
 
 def at_scale(amount: Decimal, currency: JSON) -> Decimal:
     """The amount in whole minor units of its currency, half even; as it is where that is no currency."""
+    unit = _unit(str(currency))
+    return amount if unit is None else amount.quantize(unit, ROUND_HALF_EVEN, context=EXACT)
+
+
+@lru_cache(512)
+def _unit(currency: str) -> Decimal | None:
+    """The minor unit of a currency; None for what is none."""
     try:
-        unit = Decimal(1).scaleb(-minor_digits(str(currency)))
+        return Decimal(1).scaleb(-minor_digits(currency))
     except ValueError:
-        return amount
-    return amount.quantize(unit, ROUND_HALF_EVEN, context=EXACT)
+        return None
 
 
 def _instant(leaf: Leaf, value: JSON) -> JSON:

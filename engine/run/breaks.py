@@ -12,7 +12,8 @@ from engine.compile.casts import EXACT
 from engine.compile.comparison import SILENT, differences, folded, told
 from engine.compile.functions import FunctionFault
 from engine.compile.reconcile import ReconcilePlan, SidePlan
-from engine.run.extract import DELETED, IN, OPTIONAL, OUTSIDE, UNWANTED, Extract, Row
+from engine.run.extract import Extract
+from engine.run.rows import DELETED, IN, OPTIONAL, OUTSIDE, UNWANTED, Row
 from engine.run.session import Session
 from engine.sdk.record import JSON, Fields, canonical_json, decode_json
 from engine.state import canonical, grounds, images

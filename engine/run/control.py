@@ -67,6 +67,15 @@ class Controls:
             line.sums[side] = EXACT.add(line.sums.get(side, Decimal(0)), Decimal(one[1]))
             line.records[side] = line.records.get(side, 0) + 1
 
+    def forget(self, side: str) -> None:
+        """The side is counted anew."""
+        for lines in self._lines:
+            for by, line in list(lines.items()):
+                line.sums.pop(side, None)
+                line.records.pop(side, None)
+                if not line.sums:
+                    del lines[by]
+
     def part(self, key: str, rows: Mapping[str, Sequence[Any]]) -> None:
         """A key on which the sides do not agree: note it at every line that it makes differ.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Any
 
 from engine.compile.reconcile import ReconcilePlan
@@ -53,12 +54,18 @@ def _facts(one: ExpectedBreak, got: Break, fixture: Fixture, plan: ReconcilePlan
         ("class", one.class_, got.name), ("label", one.label, got.label), ("cause", one.cause, got.cause), ("amount", one.amount, amount),
         ("queue", one.queue, got.queue), ("state", one.state, got.state),
     ]  # fmt: skip
-    told = [(name, given, value, given == value) for name, given, value in said if given is not None]
+    told = [(name, given, value, _plain(given) == _plain(value)) for name, given, value in said if given is not None]
     if one.why is not None:
         told.append(("why", one.why, got.why, one.why in (got.why or "")))
     if one.key is not None:
         told.append(("key", one.key, decode_json(got.key), _is_key(one.key, got, fixture, plan)))
     return told
+
+
+def _plain(value: JSON) -> JSON:
+    """`1.00 EUR` and `1 EUR` are one amount; other texts are as they are."""
+    match = re.fullmatch(r"(-?\d+(?:\.\d+)?) ([A-Z]{3})", value) if isinstance(value, str) else None
+    return (Decimal(match[1]), match[2]) if match else value
 
 
 def _is_key(given: JSON, got: Break, fixture: Fixture, plan: ReconcilePlan) -> bool:

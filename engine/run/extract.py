@@ -1,8 +1,4 @@
-"""One side of a reconciliation: read in full, mapped to canonical values, and written as sortable rows.
-
-A row is one line: key, digest of what must be equal, and everything else as JSON. Two sides whose lines agree in the first
-two parts are equal there; the rest is looked at only where they are not.
-"""
+"""One side of a reconciliation: read in full, or its window only, mapped to canonical values, and written as sortable rows."""
 
 from __future__ import annotations
 
@@ -18,55 +14,22 @@ from engine.compile.operators import number, true
 from engine.compile.reconcile import ReconcilePlan, SidePlan
 from engine.compile.rules import problem_of
 from engine.compile.schema import value_at
-from engine.run.control import Contribution, Controls, contribution
+from engine.compile.sync import SyncPlan
+from engine.run.control import Controls, contribution
 from engine.run.identity import new_identity
 from engine.run.items import Item
-from engine.run.join import ASIDE
 from engine.run.mapping import make_items, map_items
 from engine.run.reading import Reading
+from engine.run.rows import DELETED, IN, OPTIONAL, OUTSIDE, UNWANTED, Row
 from engine.run.session import Options, Session
 from engine.run.spill import Spill
+from engine.sdk.connector import Slice
 from engine.sdk.errors import Problem
-from engine.sdk.record import JSON, Fields, Record, canonical_json, decode_json, digest, encode_json
+from engine.sdk.record import JSON, Fields, Record, canonical_json, decode_json
 from engine.state import canonical, links
 
-IN, OUTSIDE, OPTIONAL, UNWANTED, DELETED = "in", "window", "optional", "where", "deleted"
-"""What a row is there for: compared, or only to tell why its record is not."""
 MEMBERS = 20
 """Native ids that a group's row names."""
-
-
-@dataclass(slots=True)
-class Row:
-    """One record of a side, or one group of them. standing: one of those above. values: one for each
-    compared field of the plan. why: what is to be said of the record beside its values."""
-
-    key: JSON
-    natives: list[str]
-    id: str | None = None
-    part: str = ""
-    modified: str | None = None
-    standing: str = IN
-    values: list[JSON] = field(default_factory=list)
-    amount: JSON = None
-    parts: list[Contribution | None] = field(default_factory=list)
-    label: str | None = None
-    why: str | None = None
-
-    def line(self, plan: ReconcilePlan, side: SidePlan) -> bytes:
-        forms = [one.leaf.form(value) for one, value in zip(plan.fields, self.values, strict=True)]
-        equal = [forms, self.parts, self.standing, None if plan.whole else side.name]
-        told = [self.natives, self.id, self.part, self.modified, self.standing, self.values, self.amount, self.parts,
-                self.label, self.why]  # fmt: skip
-        print = digest(equal).hex().encode()
-        if self.standing != IN:
-            print = ASIDE + print[1:]
-        return b"\t".join((canonical_json(self.key), print, encode_json(told))) + b"\n"
-
-    @classmethod
-    def of(cls, line: bytes) -> Row:
-        key, _, told = line.split(b"\t", 2)
-        return cls(decode_json(key), *decode_json(told))
 
 
 class Given(NamedTuple):
@@ -94,17 +57,29 @@ class Extract:
     """Of a read of chosen records: those that were there."""
     began: datetime = datetime.min
     ahead: float = 0.0
+    slices: tuple[Slice, ...] | None = None
+    """What it was cut to; None: everything was read."""
+    looked_up: int = 0
+    """Records that were read beside."""
+    searched: set[str] = field(default_factory=set)
+    """Keys of which the system was asked for every record."""
 
 
 def extract(
     session: Session, plan: ReconcilePlan, side: SidePlan, low: str | None, controls: Controls,
-    only: Sequence[str] | None = None,
+    only: Sequence[str] | None = None, slices: tuple[Slice, ...] | None = None,
 ) -> Extract:  # fmt: skip
-    """Read one side. only: no other records than these (canonical ids, or `connection:native id`).
+    """Read one side. only: no other records than these (canonical ids, or `connection:native id`). slices: only these parts.
 
     Raises ConnectorError where it does not come to its end: nothing is concluded from a part of it.
     """
-    return _Extractor(session, plan, side, low, controls, only).run()
+    extractor = _Extractor(session, plan, side, low, controls, only)
+    extractor.found.slices = slices
+    try:
+        return extractor.run()
+    except BaseException:
+        extractor.found.lines.close()
+        raise
 
 
 class _Extractor:
@@ -118,6 +93,9 @@ class _Extractor:
         self.session, self.plan, self.side, self.low, self.controls = session, plan, side, low, controls
         self.found = Extract(side)
         self.groups: dict[bytes, tuple[Row, Fields]] = {}
+        self.formers = [one.leaf.former() for one in plan.fields]
+        self.pickers = [(one.leaf.picker() if place in side.leaves else None) for place, one in enumerate(plan.fields)]
+        self.apart = None if plan.whole else side.name
         self.slots = []
         if side.intake is not None:
             inbound = side.intake.source.mapping.inbound
@@ -161,7 +139,7 @@ class _Extractor:
     def _put(self, row: Row) -> None:
         if row.standing == IN:
             self.controls.add(self.side.name, row.parts)
-        self.found.lines.add(row.line(self.plan, self.side))
+        self.found.lines.add(row.line(self.formers, self.apart))
 
     # ------------------------------------------------------------------ reading
     def _batches(self) -> Iterator[Iterable[Given]]:
@@ -174,8 +152,7 @@ class _Extractor:
         options = session.options
         session.options = replace(Options(full=True), trigger=options.trigger, records=tuple(self.only or ()))
         try:
-            reading = Reading(session, intake)
-            for records, _ in reading:
+            for records in self._records(intake):
                 with session.reading():
                     self.found.read += len(records)
                     if self.only is not None:
@@ -183,6 +160,20 @@ class _Extractor:
                     yield list(self._mapped(records))
         finally:
             session.options = options
+
+    def _records(self, intake: SyncPlan) -> Iterator[list[Record]]:
+        """Slice by slice, where it is cut. What cannot be told may be in both of them, and is given once."""
+        if self.found.slices is None:
+            for records, _ in Reading(self.session, intake):
+                yield records
+            return
+        first, *others = self.found.slices
+        given: set[str] = set()
+        for records, _ in Reading(self.session, intake, (first,)):
+            given.update(record.key for record in records)
+            yield records
+        for records, _ in Reading(self.session, intake, others):
+            yield [record for record in records if record.key not in given]
 
     def _stored(self) -> Iterator[Iterable[Given]]:
         """Canonical records as they are kept; one view of the store from the first to the last."""
@@ -300,11 +291,12 @@ class _Extractor:
         return IN
 
     def _filled(self, row: Row, record: Fields, faults: list[tuple[str, JSON]]) -> Row:
-        for place, one in enumerate(self.plan.fields):
-            fault = _fault_at(one.leaf.path, faults)
-            given = place in self.side.leaves
-            row.values.append(None if not given else one.leaf.pick(record) if fault is None else fault)
-        whole = _fault_at("", faults)
+        row.values = [None if pick is None else pick(record) for pick in self.pickers]
+        if faults:
+            for place in self.side.leaves:
+                fault = _fault_at(self.plan.fields[place].leaf.path, faults)
+                row.values[place] = row.values[place] if fault is None else fault
+        whole = _fault_at("", faults) if faults else None
         if whole is not None:
             row.why = f"it cannot be read: {whole['message']} ({whole['code']})"
         elif row.key.__class__ is list and row.key[:1] == ["?"]:

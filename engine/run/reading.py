@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,10 +21,10 @@ Chunk = list[Record]
 
 
 class Reading:
-    """The source of a run. `whole` is True once everything that the source has was read."""
+    """The source of a run. `whole` is True once everything that the source has was read. only: slices to read, and no more."""
 
-    def __init__(self, session: Session, plan: SyncPlan) -> None:
-        self.session, self.plan = session, plan
+    def __init__(self, session: Session, plan: SyncPlan, only: Sequence[Slice] | None = None) -> None:
+        self.session, self.plan, self.only = session, plan, only
         self.options = session.options
         self.whole = False
         self.keys: set[str] = set()
@@ -71,7 +71,7 @@ class Reading:
             if limit is not None and given >= limit:
                 return
         partial = self.since is not None or self.options.records or self.options.until is not None
-        self.whole = not partial and limit is None and not self.resumed
+        self.whole = not partial and limit is None and not self.resumed and self.only is None
         rereads = self.plan.source.info is not None and self.plan.source.info.rereads
         self.session.reread = self.whole or (rereads and limit is None and not self.options.records)
         if not self.options.records and self.options.since is None and (self.greatest is not None or self.sliced):
@@ -119,6 +119,9 @@ class Reading:
     def _parts(self) -> Iterator[tuple[str | None, Slice | None]]:
         """The slices that are left of a read of everything, by their names; else one read of what is asked for."""
         given = self.plan.flow.source.partition
+        if self.only is not None:
+            yield from ((None, one) for one in self.only)
+            return
         if given is None or not self.sliced:
             yield None, None
             return

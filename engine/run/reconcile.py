@@ -19,10 +19,12 @@ from engine.compile.casts import EXACT
 from engine.compile.reconcile import ReconcilePlan
 from engine.run.breaks import Judge, Met, near
 from engine.run.control import Controls
-from engine.run.extract import IN, Extract, extract
+from engine.run.extract import Extract, extract
 from engine.run.guards import Held
 from engine.run.join import Join
+from engine.run.rows import IN
 from engine.run.session import Session
+from engine.run.windows import complete, slices
 from engine.sdk.record import JSON, Fields, decode_json
 from engine.state import breaks, reconciliations
 from engine.state.breaks import Found, Place, key_digest
@@ -48,6 +50,8 @@ class Outcome:
     amounts: dict[str, dict[str, Decimal]] = field(default_factory=dict)
     causes: dict[tuple[str, str], list[int]] = field(default_factory=dict)
     found: list[Found] = field(default_factory=list)
+    places: dict[Place, int] = field(default_factory=dict)
+    """Where each of them stands in `found`."""
     left_out: int = 0
     """New breaks over `keep_breaks`: counted, not kept."""
     left_over: int = 0
@@ -81,8 +85,14 @@ def run_reconcile(session: Session, plan: ReconcilePlan) -> Outcome:
     with ExitStack() as stack:
         extracts: dict[str, Extract] = {}
         for side in plan.sides:
-            found = extracts[side.name] = extract(session, plan, side, low, controls)
+            cut = slices(session, plan, side, low)
+            found = extracts[side.name] = extract(session, plan, side, low, controls, slices=cut)
             stack.callback(found.lines.close)
+            if session.cancelled.is_set():
+                return Outcome()
+        for found in complete(session, plan, low, extracts, controls):
+            stack.callback(found.lines.close)
+            extracts[found.side.name] = found
             if session.cancelled.is_set():
                 return Outcome()
         _judge_empty(session, plan, extracts)
@@ -137,6 +147,7 @@ def compare(
                     outcome.left_out += 1
                     outcome.left_over += one.name not in SILENT_CLASSES
                     continue
+                outcome.places[one.place] = len(outcome.found)
                 outcome.found.append(one)
         if session.cancelled.is_set():
             break
@@ -180,12 +191,12 @@ def _noted(plan: ReconcilePlan, one: Found, nears: dict[bytes, Found], outcome: 
     if other is one or other.side == one.side:
         return one
     hint = "only case or blanks differ; see `text` under `compare` if they mean the same"
-    for place, kept in enumerate(outcome.found):
-        if kept == other:
-            outcome.uncount(other)
-            changed = kept._replace(cause="key differs", why=f"{other.side} has it as {_spoken(one.key)}: {hint}")
-            outcome.found[place] = changed
-            outcome.count(changed)
+    place = outcome.places.get(other.place)
+    if place is not None and outcome.found[place] == other:
+        outcome.uncount(other)
+        changed = other._replace(cause="key differs", why=f"{other.side} has it as {_spoken(one.key)}: {hint}")
+        outcome.found[place] = changed
+        outcome.count(changed)
     return one._replace(cause="key differs", why=f"{one.side} has it as {_spoken(other.key)}: {hint}")
 
 
@@ -225,8 +236,15 @@ def _told_side(one: Extract) -> Fields:
     side = one.side
     mapping = side.intake.source.mapping.name if side.intake is not None else None
     return {"connection": side.connection, "mapping": mapping, "object": side.object, "read": one.read, "compared": one.admitted,
-            "left_out": one.unwanted, "ended": one.deleted, "unreadable": one.faulty,
+            "pushed_down": _told_cut(one), "left_out": one.unwanted, "ended": one.deleted, "unreadable": one.faulty,
             "began": one.began.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}  # fmt: skip
+
+
+def _told_cut(one: Extract) -> JSON:
+    """To what a side was cut, and how many records were read beside; None where it was read in full."""
+    if one.slices is None:
+        return None
+    return {"field": one.slices[-1].field, "from": one.slices[-1].low, "looked_up": one.looked_up}
 
 
 def _told_causes(outcome: Outcome) -> list[JSON]:

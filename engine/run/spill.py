@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from errno import EDQUOT, ENOSPC
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from tempfile import gettempdir
 from typing import IO
@@ -43,7 +43,6 @@ class Spill:
         self._folder: Scratch | None = None
         self._files: list[Path] = []
         self._named = 0
-        self._open = ExitStack()
 
     def add(self, line: bytes) -> None:
         """Take a line."""
@@ -71,16 +70,15 @@ class Spill:
         self._files.append(path)
 
     def __iter__(self) -> Iterator[bytes]:
-        """Every line, in order. Once."""
+        """Every line, in order."""
         return chain.from_iterable(self.pieces())
 
     def pieces(self) -> Iterator[list[bytes]]:
-        """Every line, in order, in lists. Once."""
+        """Every line, in order, in lists. As often as it is asked for; lines may be added between."""
         if not self._files:
             self._held.sort()
-            held = iter(self._held)
-            while piece := list(islice(held, LINES)):
-                yield piece
+            for start in range(0, len(self._held), LINES):
+                yield self._held[start : start + LINES]
             return
         if self._held:
             self._out()
@@ -90,12 +88,12 @@ class Spill:
                 self._write(_merged([stack.enter_context(path.open("rb")) for path in first]))
             for path in first:
                 path.unlink()
-        yield from _merged([self._open.enter_context(path.open("rb")) for path in self._files])
+        with ExitStack() as stack:
+            yield from _merged([stack.enter_context(path.open("rb")) for path in self._files])
 
     def close(self) -> None:
         """Forget everything."""
         self._held = []
-        self._open.close()
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None

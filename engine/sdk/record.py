@@ -20,6 +20,7 @@ _decoder = msgspec.json.Decoder(float_hook=Decimal)
 _encoder = msgspec.json.Encoder(decimal_format="number", order=None)
 _sorted = msgspec.json.Encoder(decimal_format="number", order="deterministic")
 _decode = _decoder.decode
+_PLAIN = frozenset({str, int, bool, type(None)})
 MAX_DEPTH = 64
 
 
@@ -71,12 +72,12 @@ def canonical_json(value: JSON) -> bytes:
 def plain(value: JSON) -> JSON:
     """The value with every Decimal in its shortest form; equal numbers become equal text."""
     kind = value.__class__
-    if kind is str or kind is int or kind is bool or value is None:
+    if kind in _PLAIN:
         return value
     if kind is dict:
-        return {name: plain(item) for name, item in value.items()}
+        return {name: item if item.__class__ in _PLAIN else plain(item) for name, item in value.items()}
     if kind is list or kind is tuple:
-        return [plain(item) for item in value]
+        return [item if item.__class__ in _PLAIN else plain(item) for item in value]
     if kind is Decimal:
         if value == value.to_integral_value():
             return int(value)

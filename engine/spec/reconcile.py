@@ -53,6 +53,10 @@ class Window(Config):
     last: Duration
     timezone: TimeZone = "UTC"
     """In which today is today."""
+    read: Literal["all", "window"] = "all"
+    """all: every side is read in full. window: a side that can be cut by the native field behind `field` gives only what is
+    in the window and what has no day; what another side has there is looked up by its link, and the side is read in full
+    where that does not find all of it. A second record of a key that lies outside of the window is then not seen."""
 
 
 def _tolerance(value: object) -> object:

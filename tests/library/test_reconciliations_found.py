@@ -16,7 +16,18 @@ from engine.state import breaks, links
 from engine.state.breaks import Break
 from tests.library.office import Office, opened
 
-NIGHTLY = ("clients", "projects", "time", "expenses", "invoices", "invoice-totals", "billing", "receivables", "people")
+NIGHTLY = (
+    "clients",
+    "projects",
+    "time",
+    "expenses",
+    "invoices",
+    "invoice-totals",
+    "tax",
+    "billing",
+    "receivables",
+    "people",
+)
 BEFORE = {
     ("clients-nightly", "mismatch", "Juniper Biotech"),  # the ERP had it before, in pounds and without terms
     ("projects-nightly", "missing_left", "Juniper ledger clean-up"),  # a job from before, with its time and expenses
@@ -82,6 +93,7 @@ def test_what_the_seed_is_clean_of_is_clean(night: Night) -> None:
     assert night.told() == BEFORE
     assert {name for name, run in runs.items() if run["state"] == "succeeded"} == {
         "invoice-totals",
+        "tax",
         "billing",
         "receivables",
     }
@@ -120,6 +132,7 @@ LEFT: Told = {
     ("clients-nightly", "stale", "Willow Paper"),  # an empty currency is nothing to bring over
     ("clients-nightly", "duplicate", "Heron Biotech"),
     ("invoice-totals-nightly", "stale", "INV-0010"),
+    ("tax-nightly", "mismatch", "INV-0010"),  # its total is no longer that of its lines
     ("receivables-nightly", "missing_left", "INV-0001"),
     ("people-nightly", "stale", "Bruno Fischer"),
 }

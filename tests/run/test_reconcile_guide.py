@@ -62,3 +62,12 @@ def test_what_the_page_reports_is_sound_and_its_commands_are_there(make: Make) -
             assert found is not None, line
             command, words = found, words[1:]
         command.make_parser(click.Context(command)).parse_args(args=words)
+
+
+def test_the_window_of_the_page_is_sound(make: Make) -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    (window,) = [one for one in blocks if one.startswith("window:")]
+    flow = re.sub(r"^window:.*\n", window, blocks[0], flags=re.MULTILINE)
+    assert "read: window" in flow
+    folder = make({"crosswalk.yaml": WORKSPACE, "flows/invoices-nightly.yaml": flow})
+    assert [str(one) for one in problems_of(Workspace.open(folder))] == []

@@ -33,6 +33,8 @@ def test_lines_come_in_the_order_of_their_bytes(words: list[bytes], memory: int)
         it.add(line)
     try:
         assert list(it) == sorted(lines)
+        it.add(b"00\n")
+        assert list(it) == sorted([*lines, b"00\n"]), "again, with what came since"
     finally:
         it.close()
 

@@ -50,6 +50,8 @@ class Outcome:
     amounts: dict[str, dict[str, Decimal]] = field(default_factory=dict)
     causes: dict[tuple[str, str], list[int]] = field(default_factory=dict)
     found: list[Found] = field(default_factory=list)
+    places: dict[Place, int] = field(default_factory=dict)
+    """Where each of them stands in `found`."""
     left_out: int = 0
     """New breaks over `keep_breaks`: counted, not kept."""
     left_over: int = 0
@@ -145,6 +147,7 @@ def compare(
                     outcome.left_out += 1
                     outcome.left_over += one.name not in SILENT_CLASSES
                     continue
+                outcome.places[one.place] = len(outcome.found)
                 outcome.found.append(one)
         if session.cancelled.is_set():
             break
@@ -188,12 +191,12 @@ def _noted(plan: ReconcilePlan, one: Found, nears: dict[bytes, Found], outcome: 
     if other is one or other.side == one.side:
         return one
     hint = "only case or blanks differ; see `text` under `compare` if they mean the same"
-    for place, kept in enumerate(outcome.found):
-        if kept == other:
-            outcome.uncount(other)
-            changed = kept._replace(cause="key differs", why=f"{other.side} has it as {_spoken(one.key)}: {hint}")
-            outcome.found[place] = changed
-            outcome.count(changed)
+    place = outcome.places.get(other.place)
+    if place is not None and outcome.found[place] == other:
+        outcome.uncount(other)
+        changed = other._replace(cause="key differs", why=f"{other.side} has it as {_spoken(one.key)}: {hint}")
+        outcome.found[place] = changed
+        outcome.count(changed)
     return one._replace(cause="key differs", why=f"{one.side} has it as {_spoken(other.key)}: {hint}")
 
 

@@ -12,6 +12,7 @@ import pytest
 from engine.run import reconcile
 from engine.run.runner import Runner
 from engine.run.session import Options
+from engine.state import reconciliations
 from tests.run.reconcile_world import Systems, bill, invoice
 
 
@@ -54,3 +55,24 @@ def test_rows_leave_no_files_behind_where_a_side_fails(
     assert systems.run()["state"] == "succeeded" and list(room.iterdir()) == []
     (systems.folder / "erp/bills.ndjson").unlink()
     assert systems.run()["state"] == "failed" and list(room.iterdir()) == []
+
+
+def test_of_many_breaks_some_are_kept_and_all_are_counted(systems: Systems) -> None:
+    systems.flow("key: [number]\nkeep_breaks: 20\ntotals: [{ sum: total, by: [status] }]\n")
+    systems.put([invoice(n) for n in range(600)], [bill(n) for n in range(1000, 1400)])
+    run = systems.run()["breaks"]
+    assert run["classes"] == {"missing_left": 400, "missing_right": 600}
+    assert (run["found"], run["left_out"], run["remaining"]) == (1000, 980, 1000)
+    assert len(systems.breaks()) == 20
+    with systems.store.read() as tx:
+        (cell,) = reconciliations.cells(tx, systems.result().run)
+    assert {side: str(amount) for side, amount in cell.sums.items()} == {"left": "60300.0", "right": "40200.0"}
+    again = systems.run()["breaks"]
+    assert again["found"] == 1000 and len(systems.breaks()) == 40, "the next run keeps the next ones"
+
+
+def test_keys_that_differ_by_case_only_are_told_however_many_there_are(systems: Systems) -> None:
+    systems.flow("key: [number]\n")
+    systems.put([invoice(n) for n in range(300)], [bill(n, tranid=f"inv-{n}") for n in range(300)])
+    assert systems.run()["breaks"]["classes"] == {"missing_left": 300, "missing_right": 300}
+    assert {one.cause for one in systems.breaks()} == {"key differs"}

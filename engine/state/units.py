@@ -192,7 +192,7 @@ def given_up(tx: Tx, limit: int = 100) -> list[tuple[str, str, str]]:
     """(kind, key, why) of work that was given up and not asked for again since."""
     rows = tx.rows(
         "SELECT kind, key, error FROM units u WHERE state = 'failed' AND kind <> 'run' AND NOT EXISTS (SELECT 1 FROM units "
-        f"WHERE kind = u.kind AND key = u.key AND id > u.id) ORDER BY due DESC LIMIT {int(limit)}"
+        f"WHERE kind = u.kind AND key = u.key AND (due > u.due OR (due = u.due AND id > u.id))) ORDER BY due DESC LIMIT {int(limit)}"
     )
     return [(str(kind), str(key), str(error or "")) for kind, key, error in rows]
 

@@ -27,7 +27,8 @@ MARGIN = timedelta(days=2)
 """What zones may move a day by, and more."""
 FEW = 5_000
 """Keys that are looked up; for more, the side is read in full."""
-DATED = (None, "date", "datetime")
+DATED = ("date", "datetime")
+"""Casts that cannot fail where the native field is of that type: what cannot be read is compared whatever its day."""
 
 
 def slices(session: Session, plan: ReconcilePlan, side: SidePlan, low: str | None) -> tuple[Slice, ...] | None:
@@ -39,8 +40,9 @@ def slices(session: Session, plan: ReconcilePlan, side: SidePlan, low: str | Non
     if low is None or window is None or window.read == "all" or intake is None or intake.source.canonical:
         return None
     grouped = {bool(one.group) for one in plan.sides}
-    name = _native(side, window.field, DATED)
     info = session.connectors[side.connection].describe(side.object)
+    name = next((name for kind in DATED if (name := _native(side, window.field, (None, kind))) is not None
+                 and (held := info.field(name)) is not None and held.type == kind), None)  # fmt: skip
     if name is None or name not in info.slices or len(grouped) > 1:
         return None
     return Slice(name), Slice(name, (date.fromisoformat(low) - MARGIN).isoformat())

@@ -210,3 +210,21 @@ def test_amounts_are_not_touched_by_the_way_they_are_read(world: World) -> None:
     state, _, kept, cells = world.found("window")
     assert [one[2] for one in cells if one[0].startswith("sum")] == [{"left": Decimal(3), "right": Decimal(3)}]
     assert state == "partial" and len(kept) == 1
+
+
+def test_a_record_that_is_in_both_slices_is_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connectors.sql.reading.Reader._part", lambda self, part: [])
+    world.put("psa", [("p1", "N1", 5, "open", 3), ("p2", "N2", None, "open", 4)])
+    world.put("erp", [("e1", "N1", 5, "open", 3), ("e2", "N2", None, "open", 4)])
+    state, told, kept, _ = world.found("window")
+    assert (state, told["found"], kept) == ("succeeded", 0, [])
+
+
+def test_a_day_that_may_be_unreadable_is_not_cut_by(world: World) -> None:
+    with sqlite3.connect(world.folder / "psa.db") as db:
+        db.execute("DROP TABLE invoices")
+        db.execute("CREATE TABLE invoices (id TEXT PRIMARY KEY, number TEXT, day DATETIME, status TEXT, hours INTEGER)")
+        db.execute("INSERT INTO invoices VALUES ('p1', 'N1', '2020-01-01 12:00:00', 'open', 1)")
+    world.put("erp", [("e1", "N1", 400, "open", 1)])
+    assert world.found("window") == world.found("all")
+    assert world.sides["left"]["pushed_down"] is None

@@ -62,4 +62,5 @@ Try next, in {folder.name}/:
        somebody changes a telephone: what would be written where, old → new
   3. edit mappings/netsuite/customer.yaml, then crosswalk plan clients --full
        every client that your change would touch, before anything is written
-Look around: crosswalk trace crm:{story.deal_id} · crosswalk explain crm:001000000000003AAA.phone · crosswalk reconcile report invoice-totals-nightly""")
+Look around: crosswalk trace crm:{story.deal_id} · crosswalk explain crm:001000000000003AAA.phone \
+· crosswalk reconcile report invoice-totals-nightly""")

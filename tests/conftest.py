@@ -10,9 +10,11 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
+from xdist.scheduler.loadscope import LoadScopeScheduling
 
 from engine.state.store import Store
 
@@ -95,12 +97,20 @@ LONG = ("chaos", "cli", "journeys", "library", "messages", "state")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests of a file go to one process, so that what they share is made once; tests of chaos go wherever there is room."""
-    for item in items:
-        if item.path.parent.name != "chaos":
-            shared = "house" if "house" in getattr(item, "fixturenames", ()) else item.path.stem
-            item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}/{shared}"))
     items.sort(key=lambda item: item.path.parent.name not in LONG)
+
+
+class ByFile(LoadScopeScheduling):
+    """The tests of a file go to one process, so that what they share is made once; tests of chaos go wherever there is room."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return nodeid if file.startswith("tests/chaos/") else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    return ByFile(config, log)
 
 
 def pytest_collection_finish() -> None:

@@ -145,8 +145,10 @@ def _search(
         return set()
     searched = {key: by for key in dict.fromkeys(keys) if (by := _condition(names, decode_json(key))) is not None}
     connector, object = session.connectors[side.connection], side.object
+    session.store.crashpoint("before find")
     for records in connector.find(object, list(searched.values()), side.intake.source.mapping.reads):  # type: ignore[union-attr]
         found.update(record.key for record in records)
+    session.store.crashpoint("after find")
     return set(searched)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -97,7 +98,7 @@ properties:
 
 def test_every_mistake_is_told_at_once_in_its_own_line(make: Make) -> None:
     problems = problems_of(Workspace.open(make(FILES)))
-    lines = [str(problem) for problem in problems]
+    lines = [re.sub("known: .*", "known: …", str(problem)) for problem in problems]  # the library grows
     if not GOLDEN.exists():
         GOLDEN.parent.mkdir(exist_ok=True)
         GOLDEN.write_text("\n".join(lines) + "\n", "utf-8")

@@ -95,7 +95,11 @@ def _differing(mine: Table, theirs: Table) -> set[str]:
         connect_to_table(_address(one), _path(one), one.rows.key, extra_columns=one.rows.fields)
         for one in (mine, theirs)
     ]
-    return {str(row[0]) for _, row in islice(diff_tables(*sides), 2 * MOST + 2)}
+    try:
+        return {str(row[0]) for _, row in islice(diff_tables(*sides), 2 * MOST + 2)}
+    finally:
+        for side in sides:
+            side.database.close()
 
 
 def _path(one: Table) -> tuple[str, str]:
@@ -119,4 +123,5 @@ def _address(one: Table) -> dict[str, Any]:
         "database": url.database,
     }
     more = {name: value for name, value in url.query.items() if isinstance(value, str)}  # search path, TLS
+    more["options"] = f"{more.get('options', '')} -c default_transaction_read_only=on".strip()
     return {"driver": "postgresql", **more, **{name: value for name, value in given.items() if value is not None}}

@@ -15,13 +15,14 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Engine, literal_column, select
 from sqlalchemy.exc import DBAPIError, NoSuchTableError, SQLAlchemyError
 
+from connectors.sql.checksums import Table, compared
 from connectors.sql.faults import problem_of, trouble_of
 from connectors.sql.reading import Reader
 from connectors.sql.settings import SqlConfig, open_engine, wrong
 from connectors.sql.tables import Source, load, table_names
 from connectors.sql.writing import MERGES, Writing
 from engine.sdk.config import ConnectionContext
-from engine.sdk.connector import Batch, Connector, Finding, ObjectInfo, Operation, Outcome, Read
+from engine.sdk.connector import Batch, Connector, Finding, ObjectInfo, Operation, Outcome, Read, Rows, Unlike
 from engine.sdk.errors import ConnectorError, Problem, nearest
 from engine.sdk.record import Fields, Record
 
@@ -131,6 +132,15 @@ class SqlConnector(Connector[SqlConfig]):
         source = self._source(name)
         with self._faults():
             return Reader(self.engine, source, ZoneInfo(self.config.timezone)).find(by)
+
+    def unlike(self, mine: Rows, other: Connector[Any], theirs: Rows) -> Unlike:
+        if not isinstance(other, SqlConnector):
+            return Unlike(why="the other side is no database")
+        with self._faults(), other._faults():
+            return compared(
+                Table(self.engine, self._source(mine.object), mine),
+                Table(other.engine, other._source(theirs.object), theirs),
+            )
 
     def write(self, name: str, operations: Sequence[Operation]) -> list[Outcome]:
         source = self._source(name)

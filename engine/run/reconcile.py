@@ -22,6 +22,7 @@ from engine.run.control import Controls
 from engine.run.extract import Extract, extract
 from engine.run.guards import Held
 from engine.run.join import Join
+from engine.run.pushdown import Pushed, push_down
 from engine.run.rows import IN
 from engine.run.session import Session
 from engine.run.windows import complete, slices
@@ -59,6 +60,15 @@ class Outcome:
     seen: set[Place] = field(default_factory=set)
     """Live breaks that are still there."""
 
+    pushed: Pushed | str | None = None
+    """What the databases compared; or why they did not."""
+
+    def alike(self, count: int) -> None:
+        """Count records that nobody had to read."""
+        self.keys += count
+        self.compared += count
+        self.equal += count
+
     def uncount(self, one: Found) -> None:
         """A kept break turns out to be another one."""
         self.counts[one.name] -= 1
@@ -84,9 +94,11 @@ def run_reconcile(session: Session, plan: ReconcilePlan) -> Outcome:
     low = window_start(plan, session.now)
     with ExitStack() as stack:
         extracts: dict[str, Extract] = {}
+        pushed = push_down(session, plan)
+        only = pushed.only if isinstance(pushed, Pushed) else {}
         for side in plan.sides:
             cut = slices(session, plan, side, low)
-            found = extracts[side.name] = extract(session, plan, side, low, controls, slices=cut)
+            found = extracts[side.name] = extract(session, plan, side, low, controls, only.get(side.name), slices=cut)
             stack.callback(found.lines.close)
             if session.cancelled.is_set():
                 return Outcome()
@@ -95,10 +107,15 @@ def run_reconcile(session: Session, plan: ReconcilePlan) -> Outcome:
             extracts[found.side.name] = found
             if session.cancelled.is_set():
                 return Outcome()
-        _judge_empty(session, plan, extracts)
+        if not isinstance(pushed, Pushed):
+            _judge_empty(session, plan, extracts)
         with session.reading() as tx:
             live = breaks.live(tx, plan.name)
         outcome = compare(session, plan, extracts, controls, set(live))
+        outcome.pushed = pushed
+        if isinstance(pushed, Pushed):
+            first = plan.sides[0].name
+            outcome.alike(pushed.rows[first] - extracts[first].read)
         if session.cancelled.is_set():  # what was not looked at is not gone
             return Outcome()
     look_at_moving(session, plan, outcome, set(live))
@@ -223,13 +240,19 @@ def _keep(
             "sides": {name: _told_side(one) for name, one in extracts.items()},
             "keys": outcome.keys, "compared": outcome.compared, "equal": outcome.equal, "outside": outcome.outside,
             "classes": dict(outcome.counts), "amounts": outcome.amounts, "causes": _told_causes(outcome),
-            "new": fresh, "closed": len(gone), "reopened": reopened, "left_out": outcome.left_out,
+            "new": fresh, "closed": len(gone), "reopened": reopened, "left_out": outcome.left_out, "pushdown": _told_pushdown(outcome),
         }  # fmt: skip
         began = min(one.began for one in extracts.values())
         reconciliations.keep(
             tx, Reconciliation(session.run, plan.name, plan.schema.entity, instant(began), told), cells, parts
         )
     outcome.counts["closed"] = len(gone)
+
+
+def _told_pushdown(outcome: Outcome) -> Fields | None:
+    if outcome.pushed is None:
+        return None
+    return {"why": outcome.pushed} if isinstance(outcome.pushed, str) else {"rows": outcome.pushed.rows}
 
 
 def _told_side(one: Extract) -> Fields:

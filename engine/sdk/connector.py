@@ -145,6 +145,25 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class Rows:
+    """An object's rows as two systems compare them: under a key, the fields that must be equal, in the other's order."""
+
+    object: str
+    key: str
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unlike:
+    """What comparing by checksums gave. keys: native ids of rows that one side lacks or that are not alike. rows: how many
+    there are, here and there. Where they cannot be compared so, why says it, and the rest says nothing."""
+
+    keys: tuple[str, ...] = ()
+    rows: tuple[int, int] = (0, 0)
+    why: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Operation:
     """One intended write.
 
@@ -269,6 +288,13 @@ class Connector(ABC, Generic[C]):
         that `take` refuses is set aside for good. Whatever it raises leaves the message with the system."""
         raise ConnectorError("config", Problem("C553", f"{self.config.connector} has no events to read", None,
                                                "read them from a connection that has, such as nats or rabbitmq"))  # fmt: skip
+
+    def unlike(self, mine: Rows, other: Connector[Any], theirs: Rows) -> Unlike:
+        """Compare rows with another system's where they lie, by checksums, so that what is equal is never read.
+
+        What is not named is equal in every field; what is named may still mean the same. Default: it cannot be done.
+        """
+        return Unlike(why="it is no database")
 
     def get(self, name: str, keys: Sequence[str], fields: tuple[str, ...] = ()) -> dict[str, Record]:
         """Records by native id; those that do not exist are left out."""

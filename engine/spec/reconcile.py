@@ -193,6 +193,9 @@ class ReconcileFlow(Config):
     guard: ReconcileGuard = ReconcileGuard()
     expect: ReconcileExpect | None = None
     report: list[Literal["html", "xlsx", "csv", "json"]] = []
+    pushdown: Literal["auto", "never"] = "auto"
+    """Two tables whose mappings take the compared columns alike are compared by the databases, in checksums, where that can
+    be done; only what is not alike is read. never: both sides are read."""
     keep_breaks: int = Field(10_000, ge=1, le=1_000_000)
     """New breaks of one run that are kept one by one; all of them are counted."""
     policy: Policy = Policy(lane="reconcile")

@@ -193,7 +193,8 @@ class NatsConnector(Carrier[NatsConfig]):
                 for message in found:
                     headers = {name.lower(): value for name, value in (message.headers or {}).items()}
                     kept = await asyncio.to_thread(take, headers, message.data)
-                    await (message.ack_sync() if kept else message.term())
+                    wait = self.config.timeout.total_seconds()  # the driver's second is short for a broker that is busy
+                    await (message.ack_sync(timeout=wait) if kept else message.term())
         except (Error, OSError) as error:
             await self._hang_up()
             raise self.unreachable(f"{subject}: {first_line(error)}") from None

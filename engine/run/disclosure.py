@@ -13,9 +13,8 @@ MASK = "••••"
 
 
 def sensitive(workspace: Workspace, entity: str) -> set[str]:
-    """Canonical fields of an entity with `x-sensitive`."""
-    properties = workspace.document("schema", entity).data.get("properties", {})
-    return {name for name, sub in properties.items() if "x-sensitive" in sub}
+    """Canonical fields of an entity that are, or hold, what has `x-sensitive`."""
+    return {path.partition(".")[0] for path in sensitive_paths(workspace, entity)}
 
 
 def sensitive_paths(workspace: Workspace, entity: str) -> frozenset[str]:

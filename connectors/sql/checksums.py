@@ -32,7 +32,7 @@ class Table(NamedTuple):
 
 def compared(mine: Table, theirs: Table) -> Unlike:
     """What is not alike, or why that cannot be told so."""
-    why = next((why for one in (mine, theirs) if (why := _unable(one)) is not None), None) or _unequal(mine, theirs)
+    why = _no_table(mine) or _no_table(theirs) or _inexact(mine, theirs)
     if why is not None:
         return Unlike(why=why)
     if find_spec("reladiff") is None:
@@ -49,37 +49,40 @@ def compared(mine: Table, theirs: Table) -> Unlike:
     return Unlike(tuple(sorted(keys)), counts)
 
 
-def _unable(one: Table) -> str | None:
-    """Why a table cannot be compared so."""
-    source, rows = one.source, one.rows
+def _no_table(one: Table) -> str | None:
+    """Why it is nothing that has checksums under a unique key."""
+    source, key = one.source, one.rows.key
     if one.engine.dialect.name != "postgresql":
         return f"{one.engine.dialect.name} is not compared by checksums"
     if not source.writable or source.settings.query:
         return f"{source.name} is no table"
-    if source.key != (rows.key,) or not source.unique:
-        return f"{rows.key} is not the unique key of {source.name}"
-    if not isinstance(_type(one, rows.key), sqltypes.Integer):
-        return f"{rows.key} is no integer"
-    for name in rows.fields:
-        kept = _type(one, name)
-        scaled = isinstance(kept, sqltypes.Numeric) and not isinstance(kept, sqltypes.Float) and kept.scale is not None
-        if not (scaled or isinstance(kept, EXACT)):
-            return f"{name} is {str(kept).lower()}, which checksums would round"
-    return None
+    return None if source.key == (key,) and source.unique else f"{key} is not the unique key of {source.name}"
 
 
-def _unequal(mine: Table, theirs: Table) -> str | None:
+def _inexact(mine: Table, theirs: Table) -> str | None:
+    """Why equal checksums would not mean equal columns."""
+    types = (_types(mine), _types(theirs))
+    for one, held in zip((mine, theirs), types, strict=True):
+        if not isinstance(held[one.rows.key], sqltypes.Integer):
+            return f"{one.rows.key} is no integer"
+        for name in one.rows.fields:
+            kept = held[name]
+            scaled = (
+                isinstance(kept, sqltypes.Numeric) and not isinstance(kept, sqltypes.Float) and kept.scale is not None
+            )
+            if not (scaled or isinstance(kept, EXACT)):
+                return f"{name} is {str(kept).lower()}, which checksums would round"
     for here, there in zip((mine.rows.key, *mine.rows.fields), (theirs.rows.key, *theirs.rows.fields), strict=True):
-        if str(_type(mine, here)) != str(_type(theirs, there)):
+        if str(types[0][here]) != str(types[1][there]):
             return f"{here} and {there} are of two types"
     return None
 
 
-def _type(one: Table, name: str) -> Any:
-    """The type of a column as the database says it; the object's own columns carry none."""
+def _types(one: Table) -> dict[str, Any]:
+    """The types of a table's columns as the database says them; the object's own columns carry none."""
     table = one.source.table
-    found = inspect(one.engine).get_columns(table.name, schema=table.schema)
-    return next((each["type"] for each in found if each["name"] == name), sqltypes.NullType())
+    found = {each["name"]: each["type"] for each in inspect(one.engine).get_columns(table.name, schema=table.schema)}
+    return {name: found.get(name, sqltypes.NullType()) for name in (one.rows.key, *one.rows.fields)}
 
 
 def _count(one: Table) -> int:

@@ -6,13 +6,13 @@ read on both sides and compared as ever. Breaks that are live are looked at agai
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from engine.compile.reconcile import ReconcilePlan
 from engine.run.session import Session
 from engine.sdk.connector import Rows
-from engine.spec.mapping import FieldRule, Mapping
+from engine.spec import mapping as spec
 from engine.state import breaks
 
 PLAIN = {"from_", "as_", "to", "on", "on_null"}
@@ -29,80 +29,76 @@ class _Unable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """only: side → records to read. rows: how many there are on each side."""
+    """only: side → records to read. rows: how many there are on each side. Both are empty where nothing was pushed down;
+    then why says the reason, where anybody wanted it."""
 
-    only: dict[str, tuple[str, ...]]
-    rows: dict[str, int]
+    only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    rows: Mapping[str, int] = field(default_factory=dict)
+    why: str | None = None
 
 
-def push_down(session: Session, plan: ReconcilePlan) -> Pushed | str | None:
-    """What is left to read; why it cannot be pushed down; None where nobody wants it."""
+def push_down(session: Session, plan: ReconcilePlan) -> Pushed:
+    """What is left to read."""
     if plan.flow.pushdown == "never" or session.options.records:
-        return None
+        return Pushed()
     try:
-        pairs = [(_pair(plan, plan.key[0].path, key=True) if plan.key else None), *_columns(plan)]
-        if pairs[0] is None:
-            raise _Unable("records are joined by their links")
+        _suits(plan)
+        key, fields = _pair(plan, plan.key[0].path, key=True), list(dict.fromkeys(_columns(plan)))
     except _Unable as why:
-        return str(why)
-    here, there = (session.connectors[side.connection] for side in plan.sides)
-    (key, *fields) = dict.fromkeys(one for one in pairs if one is not None)
+        return Pushed(why=str(why))
     mine, theirs = (
         Rows(side.object, key[place], tuple(each[place] for each in fields)) for place, side in enumerate(plan.sides)
     )
+    here, there = (session.connectors[side.connection] for side in plan.sides)
     session.store.crashpoint("before read")
     found = here.unlike(mine, there, theirs)
     session.store.crashpoint("after read")
     if found.why is not None:
-        return found.why
+        return Pushed(why=found.why)
     with session.reading() as tx:
         live = {native for one in breaks.listed(tx, plan.name) for ids in one.natives.values() for native in ids}
     wanted = sorted(live | set(found.keys))
-    left, right = plan.sides
-    return Pushed(
-        {side.name: tuple(f"{side.connection}:{native}" for native in wanted) for side in plan.sides},
-        {left.name: found.rows[0], right.name: found.rows[1]},
-    )
+    only = {side.name: tuple(f"{side.connection}:{native}" for native in wanted) for side in plan.sides}
+    return Pushed(only, dict(zip((side.name for side in plan.sides), found.rows, strict=True)))
+
+
+def _suits(plan: ReconcilePlan) -> None:
+    """Raises _Unable where a flow asks for more than what differs between two systems."""
+    sides = plan.flow.all_sides().values()
+    reasons = {
+        "records are joined by their links": not plan.key,
+        "it is not two systems": len(plan.sides) != 2 or any(one.connection == "canonical" for one in sides),
+        "totals are of all records": bool(plan.totals),
+        "a window is set": plan.flow.window is not None,
+        "the key has several parts": len(plan.key) > 1,
+        "a side chooses or groups its records": any(
+            one.where or one.expected or one.query or one.group for one in sides
+        ),
+    }
+    for why, holds in reasons.items():
+        if holds:
+            raise _Unable(why)
+    for model in _models(plan):
+        if model.where or model.deleted or model.each or model.onto or model.per:
+            raise _Unable(f"{model.mapping} chooses its records")
 
 
 def _columns(plan: ReconcilePlan) -> Iterator[tuple[str, str]]:
     """The columns that are compared, on the left and on the right."""
-    flow, sides = plan.flow, plan.flow.all_sides().values()
-    if len(plan.sides) != 2 or any(side.intake is None or side.intake.source.canonical for side in plan.sides):
-        raise _Unable("it is not two systems")
-    if len(plan.key) != 1 or plan.totals or flow.window is not None:
-        what = (
-            "totals are of all records"
-            if plan.totals
-            else "a window is set"
-            if flow.window
-            else "the key has several parts"
-        )
-        raise _Unable(what)
-    if any(one.where or one.expected or one.query or one.group for one in sides):
-        raise _Unable("a side chooses or groups its records")
-    for model in _models(plan):
-        if model.where or model.deleted or model.each or model.onto or model.per:
-            raise _Unable(f"{model.mapping} chooses its records")
     for one in plan.fields:
         yield _pair(plan, one.leaf.path)
         yield from _currencies(plan, one.leaf.path)
 
 
-def _models(plan: ReconcilePlan) -> list[Mapping]:
+def _models(plan: ReconcilePlan) -> list[spec.Mapping]:
     return [side.intake.source.mapping.model for side in plan.sides if side.intake is not None]
 
 
-def _rules(plan: ReconcilePlan, path: str) -> tuple[FieldRule, FieldRule]:
+def _rules(plan: ReconcilePlan, path: str) -> tuple[spec.FieldRule, spec.FieldRule]:
     found = []
     for model in _models(plan):
-        first, *rest = path.split(".")
-        if first in (model.inbound or {}):
-            raise _Unable(f"{model.mapping} makes {path} inbound")
-        rule: FieldRule | None = model.fields.get(first)
-        for name in rest:
-            rule = (rule.fields or {}).get(name) if rule is not None and rule.each is None else None
-        if rule is None or not isinstance(rule.from_, str) or not rule.from_.isidentifier():
+        rule = model.column(path)
+        if rule is None:
             raise _Unable(f"{model.mapping} does not take {path} from one column")
         found.append(rule)
     return found[0], found[1]

@@ -60,7 +60,7 @@ class Outcome:
     seen: set[Place] = field(default_factory=set)
     """Live breaks that are still there."""
 
-    pushed: Pushed | str | None = None
+    pushed: Pushed = field(default_factory=Pushed)
     """What the databases compared; or why they did not."""
 
     def alike(self, count: int) -> None:
@@ -95,10 +95,11 @@ def run_reconcile(session: Session, plan: ReconcilePlan) -> Outcome:
     with ExitStack() as stack:
         extracts: dict[str, Extract] = {}
         pushed = push_down(session, plan)
-        only = pushed.only if isinstance(pushed, Pushed) else {}
         for side in plan.sides:
             cut = slices(session, plan, side, low)
-            found = extracts[side.name] = extract(session, plan, side, low, controls, only.get(side.name), slices=cut)
+            found = extracts[side.name] = extract(
+                session, plan, side, low, controls, pushed.only.get(side.name), slices=cut
+            )
             stack.callback(found.lines.close)
             if session.cancelled.is_set():
                 return Outcome()
@@ -107,13 +108,13 @@ def run_reconcile(session: Session, plan: ReconcilePlan) -> Outcome:
             extracts[found.side.name] = found
             if session.cancelled.is_set():
                 return Outcome()
-        if not isinstance(pushed, Pushed):
+        if not pushed.rows:
             _judge_empty(session, plan, extracts)
         with session.reading() as tx:
             live = breaks.live(tx, plan.name)
         outcome = compare(session, plan, extracts, controls, set(live))
         outcome.pushed = pushed
-        if isinstance(pushed, Pushed):
+        if pushed.rows:
             first = plan.sides[0].name
             outcome.alike(pushed.rows[first] - extracts[first].read)
         if session.cancelled.is_set():  # what was not looked at is not gone
@@ -250,9 +251,8 @@ def _keep(
 
 
 def _told_pushdown(outcome: Outcome) -> Fields | None:
-    if outcome.pushed is None:
-        return None
-    return {"why": outcome.pushed} if isinstance(outcome.pushed, str) else {"rows": outcome.pushed.rows}
+    pushed = outcome.pushed
+    return {"why": pushed.why} if pushed.why is not None else {"rows": pushed.rows} if pushed.rows else None
 
 
 def _told_side(one: Extract) -> Fields:

@@ -19,7 +19,6 @@ from engine.run.rows import Row
 from engine.run.session import Session
 from engine.sdk.connector import Slice
 from engine.sdk.record import JSON, Fields, decode_json
-from engine.spec.mapping import FieldRule
 from engine.state import breaks, links
 from engine.state.breaks import Break
 
@@ -52,13 +51,11 @@ def _native(side: SidePlan, path: str, casts: Sequence[str | None]) -> str | Non
     """The native field that a canonical one is taken from as it is, but for such a cast."""
     assert side.intake is not None
     model = side.intake.source.mapping.model
-    if model.each is not None or "." in path or path in (model.inbound or {}):
-        return None
-    rule: FieldRule | None = model.fields.get(path)
-    if rule is None or not isinstance(rule.from_, str) or not rule.from_.isidentifier():
+    rule = model.column(path) if model.each is None and "." not in path else None
+    if rule is None:
         return None
     more = rule.model_fields_set - {"from_", "as_", "to", "on", "on_null", "timezone"}
-    return rule.from_ if not more and rule.as_ in casts else None
+    return str(rule.from_) if not more and rule.as_ in casts else None
 
 
 def complete(

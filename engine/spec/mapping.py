@@ -251,6 +251,15 @@ class Mapping(Config):
     outbound: dict[str, FieldRule] | None = None
     """Rules for canonical → system only; the left side is the system's field path."""
 
+    def column(self, path: str) -> FieldRule | None:
+        """The rule that takes a canonical path from one field of the system by its plain name; None where none does."""
+        first, *rest = path.split(".")
+        rule = self.fields.get(first) if first not in (self.inbound or {}) else None
+        for name in rest:
+            rule = (rule.fields or {}).get(name) if rule is not None and rule.each is None else None
+        plain = rule is not None and isinstance(rule.from_, str) and rule.from_.isidentifier()
+        return rule if plain else None
+
     @model_validator(mode="after")
     def _whole(self) -> Mapping:
         if (self.object is None) == (self.of is None):

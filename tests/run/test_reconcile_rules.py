@@ -286,3 +286,16 @@ def test_totals_of_groups_may_follow_references(systems: Systems) -> None:
     systems.write("flows/grouped.yaml", text.replace("{ sum: total.amount }", "{ sum: total.amount, by: [team.name] }"))
     systems.put([invoice(1)], [bill(1)])
     assert systems.run("grouped")["state"] == "succeeded"
+
+
+def test_a_side_and_the_store_are_joined_by_fields_too(systems: Systems) -> None:
+    systems.flow("key: [number]\n")
+    text = (systems.folder / "flows/nightly.yaml").read_text()
+    systems.write(
+        "flows/nightly.yaml", text.replace("{ connection: erp, mapping: erp/bills }", "{ connection: canonical }")
+    )
+    systems.put([invoice(1), invoice(2)], [])
+    systems.sync()
+    systems.put([invoice(1), invoice(2, note="x")], [])
+    systems.run()
+    assert systems.fields() == {"INV-2": ["note"]}

@@ -126,10 +126,12 @@ def _show(one: Fields) -> None:
         click.echo(printable(f"approval {row['id']} ({row['step']}, {row['queue']}): {row['state']}{by}".rstrip(": ")))
 
 
-def _answer(context: Context, one: Instance, what: str) -> None:
+def _answer(context: Context, one: Instance, what: str, onward: str | None = None) -> None:
+    """onward: what makes it go on, where that is not serving or running its flow."""
     with context.store.read() as tx:
         row = told(tx, one, {})
-    text = f"{one.id} {what}: it goes on with `crosswalk serve`, or with the next `crosswalk run {one.flow}`"
+    onward = onward or f"`crosswalk serve`, or with the next `crosswalk run {one.flow}`"
+    text = f"{one.id} {what}: it goes on with {onward}"
     context.answer({"process": row}, lambda: click.echo(text if one.live else f"{one.id} {what}"))
 
 
@@ -170,10 +172,7 @@ def pause(context: Context, id: str | None, flow: str | None, because: str) -> N
         _answer_all(context, flow, pause_flow(runner, flow, person, because), "paused")
         return
     one = pause_instance(runner, str(id), person, because)
-    with context.store.read() as tx:
-        row = told(tx, one, {})
-    text = f"{one.id} is paused: it goes on with `crosswalk processes resume {one.id}`"
-    context.answer({"process": row}, lambda: click.echo(text))
+    _answer(context, one, "is paused", f"`crosswalk processes resume {one.id}`")
 
 
 @processes.command("resume")

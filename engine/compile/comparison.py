@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from engine.compile.casts import EXACT
 from engine.compile.operators import number
+from engine.sdk.instants import zoned_moment
 from engine.sdk.money import minor_digits
 from engine.sdk.record import JSON, Fields, canonical_json, same
 from engine.spec.reconcile import Comparison
@@ -208,13 +209,12 @@ def _moment(value: JSON) -> datetime | None:
     """A date or an instant as a moment; None for what is neither."""
     if value.__class__ is not str:
         return None
+    if len(value) != len("2026-01-31"):
+        return zoned_moment(value)
     try:
-        if len(value) == len("2026-01-31"):
-            return datetime.combine(date.fromisoformat(value), datetime.min.time())
-        moment = datetime.fromisoformat(value)
+        return datetime.combine(date.fromisoformat(value), datetime.min.time())
     except ValueError:
         return None
-    return moment if moment.tzinfo is not None else None
 
 
 def _why(leaf: Leaf, left: JSON, right: JSON) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -13,8 +13,10 @@ from engine.compile.comparison import SILENT, differences, folded, told
 from engine.compile.functions import FunctionFault
 from engine.compile.reconcile import ReconcilePlan, SidePlan
 from engine.run.extract import Extract
+from engine.run.measures import total
 from engine.run.rows import DELETED, IN, OPTIONAL, OUTSIDE, UNWANTED, Row
 from engine.run.session import Session
+from engine.sdk.instants import zoned_moment
 from engine.sdk.record import JSON, Fields, canonical_json, decode_json
 from engine.state import canonical, grounds, images
 from engine.state.breaks import Found
@@ -268,7 +270,7 @@ class Judge:
             return "unresolved write", f"a {kind} at {connection} has no known outcome ({state} since {since[:19]}Z)"
         for name, rows in met.rows.items():
             for row in rows:
-                moment = _moment(row.modified)
+                moment = zoned_moment(row.modified)
                 if moment is not None and moment - self.ahead[name] > self.cutoff:
                     return (
                         "newer change",
@@ -329,16 +331,4 @@ def _added(amounts: Sequence[JSON]) -> JSON:
     given = [one for one in amounts if one is not None]
     if not given or len({one[1] for one in given}) != 1:
         return None
-    sum_of = Decimal(0)
-    for one in given:
-        sum_of = EXACT.add(sum_of, Decimal(one[0]))
-    return [sum_of, given[0][1]]
-
-
-def _moment(text: str | None) -> datetime | None:
-    """When a record was changed; None where its system tells no instant."""
-    try:
-        moment = datetime.fromisoformat(text or "")
-    except ValueError:
-        return None
-    return moment.astimezone(UTC) if moment.tzinfo is not None else None
+    return [total([Decimal(one[0]) for one in given]), given[0][1]]

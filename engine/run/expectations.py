@@ -14,6 +14,7 @@ from engine.run.report_words import amount
 from engine.run.session import Session
 from engine.sdk.errors import SpecError
 from engine.sdk.event_types import CLOSED, OPENED
+from engine.sdk.instants import zoned_moment
 from engine.sdk.record import Fields
 from engine.spec.load import Document
 from engine.spec.process import ProcessFlow
@@ -44,17 +45,9 @@ def note_delays(session: Session, items: Iterable[Item]) -> None:
         if item.goes_again or item.record.modified is None:
             continue
         if any(one.outcome is not None and one.trouble is None for one in item.deliveries):
-            moment = _moment(item.record.modified)
+            moment = zoned_moment(item.record.modified)
             if moment is not None:
                 session.delays.append(max((now - moment).total_seconds(), 0.0))
-
-
-def _moment(text: str) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return moment if moment.tzinfo is not None else None
 
 
 def judge_run(tx: Tx, routes: Routes, document: Document, run: str, counts: Fields, delays: list[float] | None) -> None:

@@ -12,6 +12,15 @@ DIGITS = 20
 _parse = datetime.fromisoformat
 
 
+def zoned_moment(text: str | None) -> datetime | None:
+    """When a system says that something was, as a moment; None for what is no instant with its offset."""
+    try:
+        moment = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None else None
+
+
 def order_text(value: JSON, zone: ZoneInfo) -> str | None:
     """A `modified` value as text that sorts as the values do; None where it says no order.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +24,8 @@ class Listing:
     def of(cls, base: Path, shown: str) -> Listing:
         """Look. Raises SpecError E100 for a folder that cannot be looked into."""
         taken = time.time_ns()
-        paths = sorted(yaml_below(base, shown))
-        places = {str(base)} | {place for place, _, _ in os.walk(base)}
+        below = dict(yaml_below(base, shown))
+        paths, places = sorted(path for found in below.values() for path in found), {str(base), *below}
         files = tuple((path.relative_to(base).with_suffix("").as_posix(), path) for path in paths)
         return cls(files, tuple((place, _changed(place)) for place in sorted(places)), taken)
 

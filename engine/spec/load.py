@@ -109,8 +109,8 @@ def content(path: Path, shown: str) -> bytes:
         raise _unreadable(error, shown) from None
 
 
-def yaml_below(folder: Path, shown: str) -> Iterator[Path]:
-    """Every `*.yaml` below a folder, in no order; none where it does not exist.
+def yaml_below(folder: Path, shown: str) -> Iterator[tuple[str, list[Path]]]:
+    """Every folder from this one on with its `*.yaml` files, in no order; none where it does not exist.
 
     Raises SpecError E100 for a folder that cannot be looked into: it is not an empty one.
     """
@@ -121,7 +121,7 @@ def yaml_below(folder: Path, shown: str) -> Iterator[Path]:
             raise _unreadable(error, shown if place == "." else f"{shown}/{place}")
 
     for place, _, files in os.walk(folder, onerror=refused):
-        yield from (Path(place) / name for name in files if name.endswith(".yaml"))
+        yield place, [Path(place) / name for name in files if name.endswith(".yaml")]
 
 
 def _unreadable(error: OSError, shown: str) -> SpecError:
